@@ -1,0 +1,140 @@
+"""Settings, and the only place that reads or sets the environment.
+
+A value comes from the default, then data/settings.json, then RAGKIT_* in the environment, then what
+the caller says (command line or page): the later one wins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from ragkit.errors import UsageError
+from ragkit.schema import Language
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SAMPLES = REPOSITORY / "data" / "samples"
+ASSETS = REPOSITORY / "assets"
+
+
+def default_data_dir() -> Path:
+    """RAGKIT_DATA, else the repository's data/: never the working directory."""
+    return Path(os.environ.get("RAGKIT_DATA") or REPOSITORY / "data").expanduser().resolve()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be chosen. Frozen: a change makes a new one (`replace`)."""
+
+    data_dir: Path
+    kb: Path  # the folder of the knowledge base: kb.sqlite, originals/, lock
+    language: Language | Literal[""] = ""  # of the page and of refusals; "" follows browser and question
+    embedding: str = "auto"  # "auto": the bundled model; "off": lexical search only; else a model folder
+    device: str = "auto"
+    passages: int = 6  # at most so many passages go under an answer
+    context_chars: int = 3000  # and at most so many characters; facts: 2,000-4,000 keep recall at 96-98 %
+    # Share of the question's information (idf) that the best passage must hold. Below `gate` nothing is
+    # answered; up to `gate_weak` the answer is marked as a weak match. Chosen on cmrc2018's dev half.
+    gate: float = 0.33
+    gate_weak: float = 0.5
+    reader_timeout_s: float = 120.0
+    allowed_hosts: str = ""  # more names, comma separated, under which the page may be reached
+    auth: str = ""  # USER:PASSWORD
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Read file and environment; `overrides` that are None count as not given.
+
+        Raises UsageError for a value that cannot be read as its type, naming where it stands.
+        """
+        data_dir = cast("Path | None", overrides.pop("data_dir", None)) or default_data_dir()
+        settings = cls(data_dir=data_dir, kb=data_dir / "library" / "default")
+        file = data_dir / "settings.json"
+        return (
+            settings._with(_read_json(file), str(file))
+            ._with(_environment(), "the environment")
+            ._with({name: value for name, value in overrides.items() if value is not None}, "the call")
+        )
+
+    def _with(self, values: dict[str, Any], origin: str) -> Self:
+        known = {field.name: field for field in fields(self)}
+        changed: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                raise UsageError(
+                    f"unknown setting {name!r} in {origin}", f"Known settings: {', '.join(sorted(known))}."
+                )
+            wanted = type(getattr(self, name))
+            kind = Path if issubclass(wanted, Path) else wanted
+            try:
+                changed[name] = kind(value)
+            except (TypeError, ValueError) as error:
+                raise UsageError(
+                    f"setting {name!r} in {origin} is {value!r}", f"It must be a {kind.__name__}."
+                ) from error
+            if kind is Path:
+                changed[name] = changed[name].expanduser().resolve()
+        return replace(self, **changed)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot read {file}: {error}", "Mend the file, or delete it to start afresh."
+        ) from error
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{file} does not hold a JSON object", "Mend the file, or delete it to start afresh."
+        )
+    return values
+
+
+def _environment() -> dict[str, Any]:
+    names = {
+        f"RAGKIT_{field.name.upper()}": field.name for field in fields(Settings) if field.name != "data_dir"
+    }
+    return {names[key]: value for key, value in os.environ.items() if key in names and value != ""}
+
+
+def prepare_environment() -> None:
+    """Set what gradio and the Hugging Face libraries read while they are imported; call it before."""
+    # launch() calls its own server through httpx: with a proxy set that call would leave the machine.
+    for name in ("NO_PROXY", "no_proxy"):
+        listed = [host for host in os.environ.get(name, "").split(",") if host]
+        listed += [host for host in ("localhost", "127.0.0.1", "::1") if host not in listed]
+        os.environ[name] = ",".join(listed)
+    # Nothing leaves this machine unasked: no analytics, no telemetry, no look-up at a hub.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def prepare_process(data_dir: Path | None = None) -> Path:
+    """`prepare_environment`, and a folder of this process's own for uploads, which is given back.
+
+    The folders that dead processes left behind are removed.
+    """
+    prepare_environment()
+    scratch = (data_dir or default_data_dir()) / "tmp" / str(os.getpid())
+    _sweep(scratch.parent)
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch)
+    return scratch
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the upload folders of processes that are gone (or whose number is ours by now)."""
+    import psutil
+
+    for old in folder.iterdir() if folder.is_dir() else ():
+        if old.name.isdecimal() and (int(old.name) == os.getpid() or not psutil.pid_exists(int(old.name))):
+            shutil.rmtree(old, ignore_errors=True)

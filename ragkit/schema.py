@@ -1,0 +1,233 @@
+"""The data that travels between the rooms: frozen, plain, no behaviour beyond derived values.
+
+Numbers, everywhere: `page` is 1-based or None; `heading` is the path of headings above the text;
+`start` and `end` are half-open code points in the stored text of the document, which is exactly
+the text that the user is shown; a score that was not computed is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+BlockKind = Literal["text", "heading", "table", "code"]
+DocumentState = Literal["ready", "failed"]
+Language = Literal["zh", "en"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a parsed document that a chunk may be cut from, but that no chunk may cross out of
+    when the heading changes. A heading block's own text is the last item of its `heading`."""
+
+    start: int
+    end: int
+    kind: BlockKind = "text"
+    page: int | None = None
+    heading: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a reader makes of a file: the text that is shown, and the blocks in it, in order."""
+
+    text: str
+    blocks: tuple[Block, ...]
+    title: str = ""  # as the document itself says it; never the file name
+    encoding: str | None = None  # of text files, as detected
+    pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """An exact slice `text[start:end]` of a document, the unit that is indexed and cited."""
+
+    start: int
+    end: int
+    page: int | None
+    heading: tuple[str, ...]
+    index_text: str  # cleaned slice under the document's title and headings: what is embedded
+    hash: str  # blake2b of index_text: equal text is embedded once
+    lead: str = ""  # the header row that index_text repeats for a later part of a table
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One row of the manifest. Its identity is (root, path); `source` is what the user reads."""
+
+    id: int
+    root: str
+    path: str  # POSIX, relative to the root
+    source: str  # root label + "/" + path
+    state: DocumentState
+    size_bytes: int
+    chunks: int
+    pages: int | None
+    encoding: str | None
+    title: str
+    seconds: float
+    updated_at: float  # Unix time
+    error_code: str = ""
+    error: str = ""
+    hint: str = ""
+    embedded: int = 0  # chunks whose vector is there
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A retrieved passage. `lexical` is BM25, `dense` the cosine; None for a leg that was off."""
+
+    chunk_id: int
+    doc_id: int
+    source: str
+    page: int | None
+    heading: tuple[str, ...]
+    start: int
+    end: int
+    text: str
+    score: float  # fused, 0..1
+    lexical: float | None
+    dense: float | None
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A place in the answer that rests on a passage. `number` is the passage's place among the
+    retrieved ones (1-based, never renumbered); start, end and quote are the supporting words."""
+
+    number: int
+    doc_id: int
+    source: str
+    page: int | None
+    heading: tuple[str, ...]
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the library an answer could rest on."""
+
+    documents: int
+    chunks: int
+    embedded: int  # chunks with a vector of the model in use
+
+    @property
+    def complete(self) -> bool:
+        return self.embedded >= self.chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and its answer, as history. It keeps its passages, so that prompts only ever grow."""
+
+    question: str
+    answer: str
+    hits: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    question: str
+    text: str
+    profile: str  # "quotes", or the name of the language model
+    refused: bool = False  # nothing in the documents fits the question
+    weak: bool = False  # something fits, but only loosely
+    stopped: bool = False  # cut off by the user
+    hits: tuple[Hit, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    kind: Literal["documents", "small_talk", "outline", "model_only"] = "documents"
+    coverage: Coverage = Coverage(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Event: the passages are known, before the first word of the answer."""
+
+    hits: tuple[Hit, ...]
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Event: the next piece of the answer's text. Citations stand in it as [n]."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Event: the answer is whole. Always the last one."""
+
+    answer: Answer
+
+
+Event = Retrieved | Delta | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be indexed. Its old version, if there was one, still answers."""
+
+    source: str
+    message: str
+    hint: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """An upload whose name the library already has, with other content."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did, or with dry_run would do."""
+
+    added: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: int = 0
+    failed: tuple[Failure, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    chunks: int = 0  # in the whole library afterwards
+    embedded: int = 0  # in this run
+    seconds: float = 0.0
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a long job stands: `done` of `total` files (or chunks, while embedding)."""
+
+    stage: Literal["scan", "read", "embed"]
+    done: int
+    total: int
+    current: str = ""  # the source in hand
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingStatus:
+    """The dense leg, as the page shows it. `error` is set when it failed."""
+
+    state: Literal["off", "waiting", "loading", "ready", "failed"]
+    name: str = ""
+    error: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Restrict retrieval. Empty means everything."""
+
+    documents: frozenset[int] = field(default_factory=frozenset)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ragkit.config import REPOSITORY, Settings, default_data_dir, prepare_environment, prepare_process
+from ragkit.errors import UsageError
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAGKIT_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_the_data_folder_is_the_repositorys_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAGKIT_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert default_data_dir() == REPOSITORY / "data"
+    assert Settings.load().kb == REPOSITORY / "data" / "library" / "default"
+
+
+def test_the_later_source_of_a_value_wins(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "settings.json").write_text(json.dumps({"passages": 3, "context_chars": 2000, "device": "cpu"}))
+    monkeypatch.setenv("RAGKIT_PASSAGES", "4")
+    monkeypatch.setenv("RAGKIT_CONTEXT_CHARS", "2500")
+    settings = Settings.load(passages=5, kb=None)
+    assert (settings.device, settings.context_chars, settings.passages) == ("cpu", 2500, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ('{"passages": "many"}', "passages"),
+        ('{"pasages": 3}', "pasages"),
+        ("[1]", "JSON object"),
+        ("{", "cannot read"),
+    ],
+)
+def test_a_bad_settings_file_is_named_with_the_way_out(data: Path, content: str, word: str) -> None:
+    (data / "settings.json").write_text(content)
+    with pytest.raises(UsageError, match=word) as caught:
+        Settings.load()
+    assert caught.value.hint
+
+
+def test_loopback_stays_out_of_proxies_and_nothing_phones_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+    prepare_environment()
+    assert os.environ["NO_PROXY"] == "example.org,localhost,127.0.0.1,::1"
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
+def test_upload_folders_of_dead_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    dead, alive = tmp_path / "tmp" / child.stdout.strip(), tmp_path / "tmp" / str(os.getppid())
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+        (folder / "upload.txt").write_text("x")
+    mine = prepare_process(tmp_path)
+    assert mine.is_dir() and alive.is_dir() and not dead.exists()
+    assert os.environ["GRADIO_TEMP_DIR"] == str(mine)
