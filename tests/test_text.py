@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragkit.text import analyse, language, mask, sentences
+
+MIXED = st.text(
+    alphabet=st.sampled_from("年假多少天，。！XTuner 3.14①Ａ㎏漢é\u0301한국かなß\n -*|`#[]()https://"),
+    max_size=60,
+)
+
+
+def terms(text: str, *, query: bool = False) -> list[str]:
+    return [token.term for token in analyse(text, query=query)]
+
+
+def test_chinese_is_indexed_by_characters_and_bigrams_and_asked_by_bigrams() -> None:
+    assert terms("年假天") == ["年", "年假", "假", "假天", "天"]
+    assert terms("年假天", query=True) == ["年假", "假天"]
+    assert terms("假 x", query=True) == ["假", "x"]
+
+
+def test_english_is_stemmed_and_stop_words_are_left_out() -> None:
+    assert terms("The policies of running") == ["polici", "run"]
+
+
+def test_a_department_in_capitals_is_no_stop_word() -> None:
+    assert terms("IT helps it") == ["it", "help"]
+
+
+def test_a_possessive_belongs_to_its_word() -> None:
+    assert terms("XTuner's licence") == ["xtuner", "licenc"]
+
+
+def test_traditional_simplified_and_full_width_meet() -> None:
+    assert terms("漢語　ＡＢＣ") == terms("汉语 abc")
+
+
+def test_words_that_only_ask_are_left_out_while_something_remains() -> None:
+    assert terms("xtuner是什么？", query=True) == ["xtuner"]
+    assert terms("什么？", query=True) == ["什么"]
+
+
+def test_a_token_knows_its_place_where_normalisation_changes_lengths() -> None:
+    text = "5㎏ 的ﬁle"
+    assert [(t.term, text[t.start : t.end]) for t in analyse(text)] == [
+        ("5kg", "5㎏"),
+        ("的", "的"),
+        ("file", "ﬁle"),
+    ]
+
+
+@given(MIXED)
+def test_every_token_lies_inside_the_text_and_in_order(text: str) -> None:
+    spans = [(t.start, t.end) for t in analyse(text)]
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert [start for start, _ in spans] == sorted(start for start, _ in spans)
+
+
+@given(MIXED)
+def test_a_mask_keeps_the_length_and_the_line_breaks(text: str) -> None:
+    masked = mask(text)
+    assert len(masked) == len(text)
+    assert [i for i, c in enumerate(masked) if c == "\n"] == [i for i, c in enumerate(text) if c == "\n"]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("见 https://a.b/c?x=1，好", "见 ，好"),
+        ("[![star](https://i.io/x)](https://h.io) 正文", "正文"),
+        ("![图](x.png) and [label](http://x.y)", "and label"),
+        ("## 标题 **粗** `code`", "标题 粗 code"),
+        ("<div align=center>好</div> <!-- no -->", "好"),
+        ("| a | b |\n|---|:-:|\n", "a b"),
+        ("snake_case stays, _emphasis_ goes", "snake_case stays, emphasis goes"),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+    ],
+)
+def test_markup_is_hidden_and_language_stays(text: str, left: str) -> None:
+    assert re.sub(r"\s+", " ", mask(text)).strip() == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-" * 5000 + "x", "|" * 5000, "[" * 5000, "<" * 5000, "*_`" * 2000, "![](" * 2000, "| -" * 3000 + "x"],
+    ids=lambda text: text[:4],
+)
+def test_hostile_markup_is_masked_in_linear_time(text: str) -> None:
+    """A row of dashes once took exponential time; here it would never end."""
+    assert len(mask(text)) == len(text)
+    sentences(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("他说：“你好。”然后走了！真的？是。", ["他说：“你好。”", "然后走了！", "真的？", "是。"]),
+        ("Use v3.14.2. See https://a.b/c?x=1. Done!", ["Use v3.14.2.", "See https://a.b/c?x=1.", "Done!"]),
+        ("Dr. Who asks, e.g. this. Yes", ["Dr. Who asks, e.g. this.", "Yes"]),
+        ("1. First item.\n2. Second", ["1. First item.", "2. Second"]),
+        ("标题\n正文一。正文二。", ["标题", "正文一。", "正文二。"]),
+        ("one\n\ntwo", ["one", "two"]),
+        ("", []),
+    ],
+)
+def test_sentences_are_whole(text: str, parts: list[str]) -> None:
+    assert [text[start:end] for start, end in sentences(text)] == parts
+
+
+def test_a_wrapped_line_goes_on() -> None:
+    text = "A long line of a paragraph that an editor has wrapped\nright here. Next."
+    assert [text[a:b] for a, b in sentences(text)] == [text[:65], "Next."]
+
+
+@given(MIXED)
+def test_sentences_lose_nothing_but_white_space(text: str) -> None:
+    spans = sentences(text)
+    assert "".join("".join(text[a:b].split()) for a, b in spans) == "".join(text.split())
+    assert all(spans[i][1] <= spans[i + 1][0] for i in range(len(spans) - 1))
+
+
+def test_sentences_of_a_part_count_in_the_whole() -> None:
+    text = "甲。乙。丙。"
+    assert sentences(text, 2, 4) == [(2, 4)]
+
+
+def test_one_chinese_character_makes_the_question_chinese() -> None:
+    assert language("XTuner 是?") == "zh"
+    assert language("What is XTuner?") == "en"
