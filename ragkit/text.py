@@ -61,6 +61,13 @@ def language(text: str) -> Language:
     return "zh" if _HAN.search(text) else "en"
 
 
+def cjk_share(text: str) -> float:
+    """The share of the text's letters and digits that are CJK characters."""
+    cjk = len(_IS_CJK.findall(text))
+    others = sum(len(run) for run in re.findall(rf"[^\W_{_CJK}]+", text))
+    return cjk / (cjk + others) if cjk else 0.0
+
+
 @lru_cache(maxsize=1)
 def _simplified() -> dict[int, str]:
     """Traditional to simplified, one character to one, so that offsets hold.
