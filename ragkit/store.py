@@ -1,0 +1,143 @@
+"""What a knowledge base's memory must offer, and the records that go in and out of it.
+
+`SqliteStore` (sqlite_store.py) is the one that is there; the protocol is the seam for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.errors import RagkitError
+from ragkit.schema import Chunk, Coverage, Document, Hit, Parsed
+from ragkit.vectors import VectorMatrix
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A place that documents come from: a folder that is mirrored, or the uploads."""
+
+    id: str
+    label: str
+    folder: Path | None  # None: uploads, whose originals lie beside the store
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the manifest knows of a file, to tell whether it changed."""
+
+    size_bytes: int
+    mtime_ns: int
+    hash: str  # blake2b of the content
+    made_by: str  # versions of reader and chunker: another one reads the file again
+
+
+class ManifestRow(NamedTuple):
+    id: int
+    facts: FileFacts
+    error_code: str = ""  # set when the last reading failed
+    error: str = ""
+    hint: str = ""
+
+
+class Candidate(NamedTuple):
+    """A chunk that holds at least one query term: how often each, and how long it is, in terms."""
+
+    chunk_id: int
+    doc_id: int
+    length: int
+    counts: Mapping[str, float]
+
+
+class Statistics(NamedTuple):
+    """What BM25 needs of the whole library."""
+
+    chunks: int
+    mean_length: float
+    holding: Mapping[str, int]  # term -> chunks that hold it
+
+
+class StoredChunk(NamedTuple):
+    """A chunk with what a citation needs; `text` is the exact slice."""
+
+    id: int
+    doc_id: int
+    source: str
+    title: str
+    page: int | None
+    heading: tuple[str, ...]
+    start: int
+    end: int
+    text: str
+    hash: str
+    lead: str  # what index_text puts before the text: a table's header row, or nothing
+
+    def hit(self, score: float = 1.0, lexical: float | None = None, dense: float | None = None) -> Hit:
+        """This chunk as a retrieved passage."""
+        return Hit(
+            chunk_id=self.id,
+            doc_id=self.doc_id,
+            source=self.source,
+            page=self.page,
+            heading=self.heading,
+            start=self.start,
+            end=self.end,
+            text=self.text,
+            score=score,
+            lexical=lexical,
+            dense=dense,
+            title=self.title,
+        )
+
+
+class TermedChunk(NamedTuple):
+    """A chunk ready to be stored: with its terms, and those of the file's name."""
+
+    chunk: Chunk
+    terms: Sequence[str]
+    name_terms: Sequence[str]
+
+
+class Store(Protocol):
+    """What the index writes and the retrieval reads; the seam for other engines than SQLite."""
+
+    def close(self) -> None: ...
+    def reading(self) -> AbstractContextManager[object]: ...
+    def meta(self, key: str) -> str | None: ...
+    def put_meta(self, key: str, value: str) -> None: ...
+
+    def roots(self) -> list[Root]: ...
+    def put_root(self, root: Root) -> None: ...
+    def manifest(self, root_id: str) -> dict[str, ManifestRow]: ...
+    def documents(self, model: str = "") -> list[Document]: ...
+    def text(self, doc_id: int) -> str: ...
+    def replace(
+        self,
+        root: Root,
+        path: str,
+        facts: FileFacts,
+        parsed: Parsed,
+        chunks: Sequence[TermedChunk],
+        seconds: float,
+    ) -> int: ...
+    def fail(self, root: Root, path: str, facts: FileFacts, error: RagkitError) -> None: ...
+    def touch(self, doc_id: int, facts: FileFacts) -> None: ...
+    def remove(self, doc_ids: Iterable[int]) -> None: ...
+    def purge_vectors(self) -> None: ...
+    def candidates(self, terms: Sequence[str], limit: int, documents: frozenset[int]) -> list[Candidate]: ...
+    def statistics(self, terms: Sequence[str]) -> Statistics: ...
+    def chunks(self, ids: Sequence[int]) -> dict[int, StoredChunk]: ...
+    def all_chunks(self) -> Iterator[StoredChunk]: ...
+    def headings(self, doc_ids: Sequence[int]) -> dict[int, list[tuple[str, ...]]]: ...
+    def put_terms(self, terms: Iterable[tuple[int, Sequence[str], Sequence[str]]], analyser: int) -> None: ...
+    def opening_chunks(self, doc_ids: Sequence[int]) -> list[StoredChunk]: ...
+    def without_vector(self, model: str) -> list[tuple[str, int]]: ...
+    def put_vectors(self, model: str, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None: ...
+    def matrix(self, model: str) -> VectorMatrix: ...
+    def coverage(self, model: str = "") -> Coverage: ...
