@@ -1,0 +1,211 @@
+"""The command line: `python -m ragkit sync FOLDER`, `search QUESTION`, `ask QUESTION`.
+
+Results go to stdout (with --json as one document), progress and errors to stderr. Exit code 0: done,
+a refusal too; 1: some files failed; 2: wrong usage, or it could not start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+
+from ragkit import __version__, config
+from ragkit.engine import Engine
+from ragkit.errors import RagkitError
+from ragkit.schema import Answer, Citation, Delta, Done, Hit, Progress, SyncReport
+
+_STAGES = {"scan": "scanning", "read": "reading", "embed": "embedding"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    options = _parser().parse_args(arguments)
+    config.prepare_environment()
+    try:
+        settings = config.Settings.load(kb=options.kb)
+        with Engine.open(settings) as engine:
+            return int(options.run(engine, options))
+    except RagkitError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint:  {error.hint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what was done is kept", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--kb", type=Path, metavar="DIR", help="folder of the knowledge base (default: under data/)"
+    )
+    common.add_argument("--json", action="store_true", help="print one JSON document")
+    parser = argparse.ArgumentParser(prog="python -m ragkit", description="Ask your own documents.")
+    parser.add_argument("--version", action="version", version=f"ragkit {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sync = commands.add_parser(
+        "sync", parents=[common], help="make the knowledge base hold what a folder holds"
+    )
+    sync.add_argument("folder", type=Path)
+    sync.add_argument("--dry-run", action="store_true", help="only say what would change")
+    sync.set_defaults(run=_sync)
+
+    search = commands.add_parser("search", parents=[common], help="list the passages that fit a question")
+    search.add_argument("question")
+    search.add_argument(
+        "--limit", type=_positive, default=10, metavar="N", help="passages to list (default: 10)"
+    )
+    search.set_defaults(run=_search)
+
+    ask = commands.add_parser("ask", parents=[common], help="answer a question from the documents")
+    ask.add_argument("question")
+    ask.set_defaults(run=_ask)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _sync(engine: Engine, options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    line = _ProgressLine()
+    report = engine.sync(options.folder, dry_run=options.dry_run, progress=line)
+    embedded = 0 if options.dry_run else engine.embed(progress=line)
+    line.end()
+    if not options.dry_run and engine.embedding.state == "failed":
+        print(f"warning: {engine.embedding.error}\nhint:    {engine.embedding.hint}", file=sys.stderr)
+    seconds = round(time.monotonic() - started, 3)
+    if options.json:
+        _print_json(_report_json(report, embedded, seconds))
+    else:
+        verb = "would be " if options.dry_run else ""
+        print(
+            f"{len(report.added)} {verb}added, {len(report.updated)} {verb}updated, {len(report.removed)} {verb}removed, "
+            f"{report.unchanged} unchanged, {len(report.failed)} failed; "
+            f"{report.chunks} chunks, {embedded} embedded, {seconds:.1f} s"
+        )
+        for failure in report.failed:
+            print(f"failed: {failure.source}: {failure.message}\n        {failure.hint}", file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+def _search(engine: Engine, options: argparse.Namespace) -> int:
+    engine.load_embedding()
+    hits = engine.search(options.question, limit=options.limit)
+    if options.json:
+        _print_json([_hit_json(hit) for hit in hits])
+        return 0
+    for number, hit in enumerate(hits, 1):
+        print(f"[{number}] {_place(hit)}  score {hit.score:.3f}")
+        print("    " + " ".join(hit.text.split())[:200])
+    if not hits:
+        print("Nothing found.")
+    return 0
+
+
+def _ask(engine: Engine, options: argparse.Namespace) -> int:
+    engine.load_embedding()
+    if options.json:
+        _print_json(_answer_json(engine.ask(options.question)))
+        return 0
+    for event in engine.stream(options.question):
+        if isinstance(event, Delta):
+            print(event.text, end="", flush=True)
+        elif isinstance(event, Done):
+            print()
+            for citation in event.answer.citations:
+                print(f"\n[{citation.number}] {_place(citation)}")
+    return 0
+
+
+def _place(at: Hit | Citation) -> str:
+    page = f", page {at.page}" if at.page else ""
+    return f"{at.source}{page}" + (f" > {' > '.join(at.heading)}" if at.heading else "")
+
+
+def _report_json(report: SyncReport, embedded: int, seconds: float) -> dict[str, object]:
+    return {
+        "added": len(report.added),
+        "updated": len(report.updated),
+        "removed": len(report.removed),
+        "unchanged": report.unchanged,
+        "failed": [{"source": f.source, "message": f.message, "hint": f.hint} for f in report.failed],
+        "chunks": report.chunks,
+        "embedded": embedded,
+        "seconds": seconds,
+    }
+
+
+def _where_json(at: Hit | Citation) -> dict[str, object]:
+    return {
+        "source": at.source,
+        "page": at.page,
+        "heading": list(at.heading),
+        "start": at.start,
+        "end": at.end,
+    }
+
+
+def _hit_json(hit: Hit) -> dict[str, object]:
+    return _where_json(hit) | {
+        "text": hit.text,
+        "score": hit.score,
+        "lexical": hit.lexical,
+        "dense": hit.dense,
+    }
+
+
+def _answer_json(answer: Answer) -> dict[str, object]:
+    return {
+        "question": answer.question,
+        "text": answer.text,
+        "refused": answer.refused,
+        "citations": [{"number": c.number} | _where_json(c) | {"quote": c.quote} for c in answer.citations],
+        "profile": answer.profile,
+    }
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+class _ProgressLine:
+    """One line on a terminal that is written over; in a log a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._live = sys.stderr.isatty()
+        self._every_s = 0.1 if self._live else 5.0
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self._last < self._every_s:
+            return
+        self._last = time.monotonic()
+        text = f"{_STAGES[progress.stage]} {progress.done}/{progress.total} {progress.current}"
+        print(
+            f"\r\x1b[K{text[:100]}" if self._live else text,
+            end="" if self._live else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def end(self) -> None:
+        if self._live and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

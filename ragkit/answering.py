@@ -1,0 +1,181 @@
+"""From a question to an answer: what was meant, what was found, whether it fits, and who says it.
+
+Yields Retrieved, then Delta by Delta, then Done; the same for every profile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ragkit import citations, intent, outline, prompts, quotes
+from ragkit.config import Settings
+from ragkit.errors import GenerationError, RagkitError
+from ragkit.retrieval import Retrieval
+from ragkit.schema import Answer, Coverage, Delta, Document, Done, Event, Filters, Hit, Retrieved, Turn
+from ragkit.store import Store
+from ragkit.text import language
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+
+logger = logging.getLogger(__name__)
+
+_LEAST_OUTPUT = 256  # tokens of the window that a prompt leaves to the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """What answers one question. `retrieve(question, limit, filters)` finds the passages; without
+    `llm` they are quoted."""
+
+    settings: Settings
+    store: Store
+    llm: LLM | None
+    profile: str
+    retrieve: Callable[[str, int, Filters], Retrieval]
+
+    def stream(
+        self,
+        question: str,
+        coverage: Coverage,
+        history: Sequence[Turn],
+        filters: Filters,
+        stop: threading.Event,
+    ) -> Iterator[Event]:
+        """Answer from the documents, or with one of ragkit's own sentences."""
+        said = intent.classify(question)
+        speaks = language(question)
+        blank = Answer(question, "", self.profile, coverage=coverage)
+        if said.kind == "outline" and (chosen := self._outlined(said.target, filters)):
+            yield from self._outline(blank, chosen)
+        elif said.kind not in ("outline", "question"):
+            yield from _say(replace(blank, text=prompts.reply(said.kind, speaks), kind="small_talk"))
+        elif not coverage.chunks:
+            yield from _say(replace(blank, text=prompts.reply("empty", speaks), refused=True))
+        else:
+            yield from self._from_documents(blank, history, filters, stop)
+
+    def without_documents(
+        self, question: str, history: Sequence[Turn], stop: threading.Event
+    ) -> Iterator[Event]:
+        """What the model says on its own."""
+        blank = Answer(question, "", self.profile, kind="model_only")
+        speaks = language(question)
+        if self.llm is None:
+            yield from _say(replace(blank, text=prompts.reply("no_model", speaks)))
+            return
+        yield Retrieved((), blank.coverage)
+        text = ""
+        for piece in self._generate(self.llm, prompts.without_documents(question, history, speaks), stop):
+            text += piece
+            yield Delta(piece)
+        yield Done(replace(blank, text=text, stopped=stop.is_set()))
+
+    def _from_documents(
+        self, blank: Answer, history: Sequence[Turn], filters: Filters, stop: threading.Event
+    ) -> Iterator[Event]:
+        found = self.retrieve(blank.question, self.settings.passages, filters)
+        if found.fit < self.settings.gate:
+            speaks = language(blank.question)
+            yield from _say(replace(blank, text=prompts.reply("not_found", speaks), refused=True))
+            return
+        hits = _within(found.hits, self.settings.context_chars)
+        answer = replace(blank, hits=hits, weak=found.fit < self.settings.gate_weak)
+        yield Retrieved(hits, blank.coverage)
+        if self.llm is None:
+            yield from _quote(answer, found)
+        else:
+            yield from self._answer_by_model(self.llm, answer, history, stop)
+
+    def _answer_by_model(
+        self, llm: LLM, answer: Answer, history: Sequence[Turn], stop: threading.Event
+    ) -> Iterator[Event]:
+        room = llm.metadata.context_window - max(llm.metadata.num_output, _LEAST_OUTPUT)
+        speaks = language(answer.question)
+        messages = prompts.with_documents(answer.question, answer.hits, history, speaks, room)
+        markers = citations.MarkerStream(len(answer.hits))
+        text = ""
+        for piece in self._generate(llm, messages, stop):
+            if clean := markers.feed(piece):
+                text += clean
+                yield Delta(clean)
+        if rest := markers.finish():
+            text += rest
+            yield Delta(rest)
+        placed = tuple(citations.place(text, answer.hits))
+        yield Done(replace(answer, text=text, stopped=stop.is_set(), citations=placed))
+
+    def _generate(
+        self, llm: LLM, messages: Sequence[prompts.Message], stop: threading.Event
+    ) -> Iterator[str]:
+        """The model's words as they come. What it raises becomes GenerationError."""
+        from llama_index.core.base.llms.types import ChatMessage
+
+        chat = [ChatMessage(role=message.role, content=message.content) for message in messages]
+        try:
+            with closing(llm.stream_chat(chat)) as responses:
+                for response in responses:
+                    if stop.is_set():
+                        return
+                    if response.delta:
+                        yield response.delta
+        except RagkitError:
+            raise
+        except Exception as error:  # any backend may stand behind LLM
+            logger.warning("generation failed: %s", type(error).__name__)
+            raise GenerationError(
+                f"the model {self.profile} failed: {type(error).__name__}: {error}",
+                "Ask again, or restart ragkit.",
+            ) from error
+
+    def _outlined(self, target: str, filters: Filters) -> list[Document]:
+        """The documents that an outline is asked of; none when `target` names none: then it is a question."""
+        ready = [
+            document
+            for document in self.store.documents()
+            if document.chunks and (not filters.documents or document.id in filters.documents)
+        ]
+        return outline.named(target, ready) if target else ready
+
+    def _outline(self, blank: Answer, documents: Sequence[Document]) -> Iterator[Event]:
+        ids = [document.id for document in documents[: outline.MOST_DOCUMENTS]]
+        with self.store.reading():
+            openings = tuple(chunk.hit() for chunk in self.store.opening_chunks(ids))
+            headings = self.store.headings(ids)
+        text, cited = outline.write(documents, openings, headings, language(blank.question))
+        answer = replace(blank, text=text, hits=openings, citations=tuple(cited), kind="outline")
+        yield from _say(answer)
+
+
+def _quote(answer: Answer, found: Retrieval) -> Iterator[Event]:
+    chosen = quotes.select(answer.question, answer.hits, found.weights)
+    text = ""
+    for quote in chosen:
+        piece = ("\n\n" if text else "") + f"{quotes.shown(quote.text)} [{quote.number}]"
+        text += piece
+        yield Delta(piece)
+    yield Done(replace(answer, text=text, citations=tuple(quote.citation for quote in chosen)))
+
+
+def _say(answer: Answer) -> Iterator[Event]:
+    """A finished text by the same events as any answer."""
+    yield Retrieved(answer.hits, answer.coverage)
+    for line in answer.text.splitlines(keepends=True):
+        yield Delta(line)
+    yield Done(answer)
+
+
+def _within(hits: Sequence[Hit], characters: int) -> tuple[Hit, ...]:
+    """The first hits whose texts fit into so many characters; the first one always."""
+    chosen: list[Hit] = []
+    for hit in hits:
+        characters -= len(hit.text)
+        if chosen and characters < 0:
+            break
+        chosen.append(hit)
+    return tuple(chosen)

@@ -1,0 +1,120 @@
+"""From a question to passages: BM25 and cosine, fused; and how well the best passage fits.
+
+Pure ranking over what the store gives, so that another store ranks the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ragkit.embedding import Embedder
+from ragkit.schema import Filters, Hit, Language
+from ragkit.store import Candidate, Statistics, Store
+from ragkit.text import analyse, cjk_share, language
+
+K1, B = 1.2, 0.75  # facts: best over seven sets; docs_en loses 3-4 points at b = .4
+POOL = 50  # of each leg go into the fusion
+CANDIDATES = 200  # chosen by FTS5 before our own score
+# The weight of the lexical leg. A model that does not know the language must not outvote it: at equal
+# ranks (RRF) an English model drops cmrc2018 from R@1 96 to 40.
+LEXICAL_WEIGHT, LEXICAL_WEIGHT_MULTILINGUAL = 0.7, 0.5
+# Where a library says a thing in both languages, the question's own is wanted: a passage that is
+# plainly in the other one counts for less.
+OTHER_LANGUAGE = 0.5
+UNKNOWN_LIMIT = 0.15  # above this share of unknown tokens the dense leg is off for the question
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """The passages for a question, best first, and what the gate and the quotes need."""
+
+    hits: tuple[Hit, ...]
+    weights: Mapping[str, float]  # query term -> idf
+    fit: float  # 0..1: share of the question's idf that one of the passages holds
+
+
+def idf(holding: int, chunks: int) -> float:
+    """The weight of a term that `holding` of `chunks` chunks hold; never negative (Lucene's form)."""
+    return math.log(1 + (chunks - holding + 0.5) / (holding + 0.5))
+
+
+def bm25(candidate: Candidate, weights: Mapping[str, float], mean_length: float) -> float:
+    """Score one chunk against the query terms (Robertson and Zaragoza, 2009, section 3.2)."""
+    norm = K1 * (1 - B + B * candidate.length / (mean_length or 1.0))
+    return sum(weights[term] * tf * (K1 + 1) / (tf + norm) for term, tf in candidate.counts.items())
+
+
+def term_weights(terms: Sequence[str], statistics: Statistics) -> dict[str, float]:
+    return {term: idf(statistics.holding.get(term, 0), statistics.chunks) for term in terms}
+
+
+def fuse(
+    lexical: Sequence[tuple[int, float]], dense: Sequence[tuple[int, float]], lexical_weight: float
+) -> list[tuple[int, float]]:
+    """Join two ranked lists of (id, score) by a weighted sum of their min-max scores, best first."""
+    total: dict[int, float] = {}
+    for leg, weight in ((lexical, lexical_weight), (dense, 1 - lexical_weight)):
+        # A leg that ran dry reached everything that scores at all: what it did not list is at 0.
+        low = leg[-1][1] if len(leg) >= POOL else min(0.0, leg[-1][1] if leg else 0.0)
+        span = (leg[0][1] - low if leg else 0.0) or 1.0
+        for id, score in leg:
+            total[id] = total.get(id, 0.0) + weight * (score - low) / span
+    return sorted(total.items(), key=lambda item: (-item[1], item[0]))
+
+
+def retrieve(
+    store: Store, embedder: Embedder | None, question: str, *, limit: int, filters: Filters | None = None
+) -> Retrieval:
+    """Find the passages for `question`. Without an embedder, or for a question whose language its
+    tokenizer does not know, by words alone."""
+    documents = (filters or Filters()).documents
+    terms = list(dict.fromkeys(token.term for token in analyse(question, query=True)))
+    vector = None
+    if embedder is not None and question.strip() and embedder.unknown_share(question) <= UNKNOWN_LIMIT:
+        vector = embedder.embed_query(question)
+    with store.reading():
+        statistics = store.statistics(terms)
+        weights = term_weights(terms, statistics)
+        candidates = {c.chunk_id: c for c in store.candidates(terms, CANDIDATES, documents)}
+        lexical = sorted(
+            ((id, bm25(c, weights, statistics.mean_length)) for id, c in candidates.items()),
+            key=lambda item: (-item[1], item[0]),
+        )[:POOL]
+        dense: list[tuple[int, float]] = []
+        if embedder is not None and vector is not None:
+            dense = store.matrix(embedder.record.key).search(vector, POOL, documents)
+        fused = fuse(lexical, dense, _lexical_weight(embedder, dense))[: max(limit, POOL)]
+        chunks = store.chunks([id for id, _ in fused])
+    lexical_of, dense_of = dict(lexical), dict(dense)
+    asked_in = language(question)
+    hits = [
+        chunk.hit(
+            round(score * _language_weight(asked_in, chunk.text), 6), lexical_of.get(id), dense_of.get(id)
+        )
+        for id, score in fused
+        if (chunk := chunks.get(id)) is not None
+    ]
+    hits = sorted(hits, key=lambda hit: -hit.score)[:limit]
+    fit = max(
+        (_share(candidates[hit.chunk_id], weights) for hit in hits if hit.chunk_id in candidates), default=0.0
+    )
+    return Retrieval(tuple(hits), weights, fit)
+
+
+def _lexical_weight(embedder: Embedder | None, dense: Sequence[object]) -> float:
+    if embedder is None or not dense:
+        return 1.0
+    return LEXICAL_WEIGHT_MULTILINGUAL if embedder.record.multilingual else LEXICAL_WEIGHT
+
+
+def _language_weight(asked_in: Language, text: str) -> float:
+    share = cjk_share(text)
+    other = share < 0.02 if asked_in == "zh" else share > 0.5
+    return OTHER_LANGUAGE if other else 1.0
+
+
+def _share(candidate: Candidate, weights: Mapping[str, float]) -> float:
+    total = sum(weights.values())
+    return sum(weights[term] for term in candidate.counts) / total if total else 0.0

@@ -1,0 +1,132 @@
+"""`python -m ragkit`: JSON on stdout, everything else on stderr, exit codes 0, 1, 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragkit.__main__ import main
+from ragkit.config import REPOSITORY
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("RAGKIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RAGKIT_EMBEDDING", "off")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main([*map(str, arguments), "--kb", str(tmp_path / "kb")])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_sync_reports_counts(run: Callable[..., Any], folder: Make) -> None:
+    docs = folder(**{"a.md": "年假为十天。", "b.md": "食堂在二楼。"})
+    code, out, _ = run("sync", docs, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert set(report) == {
+        "added",
+        "updated",
+        "removed",
+        "unchanged",
+        "failed",
+        "chunks",
+        "embedded",
+        "seconds",
+    }
+    assert (report["added"], report["chunks"], report["failed"]) == (2, 2, [])
+    folder(**{"a.md": "年假为九天。"})
+    (docs / "b.md").unlink()
+    report = json.loads(run("sync", docs, "--json")[1])
+    assert (report["updated"], report["removed"], report["unchanged"], report["chunks"]) == (1, 1, 0, 1)
+
+
+def test_a_failed_file_is_exit_code_1_and_named(run: Callable[..., Any], folder: Make) -> None:
+    docs = folder(**{"a.md": "甲。", "bad.pdf": "no PDF"})
+    code, out, err = run("sync", docs)
+    assert code == 1 and "1 added" in out and "docs/bad.pdf" in err
+    (failure,) = json.loads(run("sync", docs, "--json")[1])["failed"]
+    assert set(failure) == {"source", "message", "hint"} and failure["hint"]
+
+
+def test_search_lists_passages(run: Callable[..., Any], folder: Make) -> None:
+    run("sync", folder(**{"a.md": "# 假期\n\n年假为十天。\n"}))
+    code, out, _ = run("search", "年假", "--json")
+    (hit,) = json.loads(out)
+    assert code == 0
+    assert set(hit) == {"source", "page", "heading", "start", "end", "text", "score", "lexical", "dense"}
+    assert (hit["source"], hit["heading"], hit["page"], hit["dense"]) == ("docs/a.md", ["假期"], None, None)
+    assert "docs/a.md" in run("search", "年假")[1]
+
+
+def test_ask_answers_with_citations(run: Callable[..., Any], folder: Make) -> None:
+    run("sync", folder(**{"a.md": "年假为十天。"}))
+    code, out, _ = run("ask", "年假有多少天？", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert set(answer) == {"question", "text", "refused", "citations", "profile"}
+    assert (answer["profile"], answer["refused"]) == ("quotes", False)
+    assert answer["citations"] == [
+        {
+            "number": 1,
+            "source": "docs/a.md",
+            "page": None,
+            "heading": [],
+            "start": 0,
+            "end": 6,
+            "quote": "年假为十天。",
+        }
+    ]
+    assert "年假为十天。 [1]" in run("ask", "年假有多少天？")[1]
+
+
+def test_a_refusal_is_no_error(run: Callable[..., Any], folder: Make) -> None:
+    run("sync", folder(**{"a.md": "年假为十天。"}))
+    code, out, _ = run("ask", "How hot is the sun?", "--json")
+    assert code == 0 and json.loads(out)["refused"] is True
+
+
+def test_a_missing_folder_is_exit_code_2_with_a_hint(run: Callable[..., Any], tmp_path: Path) -> None:
+    code, out, err = run("sync", tmp_path / "nowhere")
+    assert code == 2 and not out
+    assert "not a folder" in err and "hint:" in err
+
+
+def test_wrong_usage_is_exit_code_2(run: Callable[..., Any]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("search")
+    assert caught.value.code == 2
+
+
+def test_json_is_the_only_thing_on_stdout_in_any_locale(tmp_path: Path, folder: Make) -> None:
+    """A real process, in the C locale, from another folder."""
+    docs = folder(**{"a.md": "年假为十天。"})
+    env = {
+        **os.environ,
+        "LC_ALL": "C",
+        "PYTHONPATH": str(REPOSITORY),
+        "RAGKIT_EMBEDDING": "off",
+        "PYTHONUTF8": "0",
+    }
+    for arguments in (["sync", str(docs)], ["ask", "年假有多少天？"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ragkit", *arguments, "--json", "--kb", str(tmp_path / "kb")],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout.decode("utf-8"))
