@@ -32,7 +32,7 @@ class Settings:
 
     data_dir: Path
     kb: Path  # the folder of the knowledge base: kb.sqlite, originals/, lock
-    language: Language | Literal[""] = ""  # of the page and of refusals; "" follows browser and question
+    language: Language | Literal[""] = ""  # of the page; "" follows the browser. Answers follow the question
     embedding: str = "auto"  # "auto": the bundled model; "off": lexical search only; else a model folder
     device: str = "auto"
     passages: int = 6  # at most so many passages go under an answer

@@ -20,7 +20,7 @@ NEAR_BEST = 0.85
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
 DEFINITION_BONUS = 0.5
 FIGURE_BONUS = 0.2
-LANGUAGE_BONUS = 0.2  # where the documents say it in both, the question's own language
+LANGUAGE_BONUS = 0.4  # where the documents say it in both, the question's own language
 RANK_BONUS = 0.15  # of the first passage; the others get a share of it
 
 _LEADING_MARK = re.compile(r"(?:[-*+•·▪●]\s+|\d{1,3}(?:[.)]\s+|、\s*)|#{1,6}\s+|>\s*|\|\s*|\[[ xX]\]\s+)+")
