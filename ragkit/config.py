@@ -11,10 +11,16 @@ import os
 import shutil
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 from ragkit.errors import UsageError
 from ragkit.schema import Language
+
+# Read before prepare_environment keeps the libraries from asking a hub on their own.
+_OFFLINE = bool(
+    {os.environ.get(name, "").upper() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    & {"1", "ON", "YES", "TRUE"}
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLES = REPOSITORY / "data" / "samples"
@@ -102,6 +108,20 @@ def _environment() -> dict[str, Any]:
         f"RAGKIT_{field.name.upper()}": field.name for field in fields(Settings) if field.name != "data_dir"
     }
     return {names[key]: value for key, value in os.environ.items() if key in names and value != ""}
+
+
+class HubAccess(NamedTuple):
+    """Which model hub the user's environment names, and whether it may be asked at all."""
+
+    endpoint: str
+    token: str | None
+    offline: bool
+
+
+def hub_access() -> HubAccess:
+    """HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE, as the user set them."""
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    return HubAccess(endpoint, os.environ.get("HF_TOKEN") or None, _OFFLINE)
 
 
 def prepare_environment() -> None:

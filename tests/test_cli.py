@@ -111,6 +111,19 @@ def test_wrong_usage_is_exit_code_2(run: Callable[..., Any]) -> None:
     assert caught.value.code == 2
 
 
+def test_a_hub_that_may_not_be_asked_is_exit_code_2_with_the_ways_on(tmp_path: Path) -> None:
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "RAGKIT_DATA": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "ragkit", "download", "internlm/internlm2-chat-1_8b"],
+        cwd=REPOSITORY,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and not done.stdout
+    assert "HF_HUB_OFFLINE" in done.stderr and "--model DIR" in done.stderr and "smollm2-135m" in done.stderr
+
+
 def test_json_is_the_only_thing_on_stdout_in_any_locale(tmp_path: Path, folder: Make) -> None:
     """A real process, in the C locale, from another folder."""
     docs = folder(**{"a.md": "年假为十天。"})

@@ -17,10 +17,10 @@ ROOT = Path(ragkit.__file__).parent.parent
 # From the cellar up: a module imports from the groups below its own, and from its own package.
 LEVELS = (
     {"errors", "schema"},
-    {"config", "text", "vectors", "log"},
-    {"prompts", "citations", "quotes", "intent", "outline", "migrations", "internlm2_tokenizer"},
-    {"readers", "chunking", "embedding", "internlm2", "store", "sqlite_file"},
-    {"sqlite_store", "index", "retrieval"},
+    {"config", "text", "vectors", "log", "models"},
+    {"prompts", "citations", "quotes", "intent", "outline", "migrations", "internlm2_tokenizer", "transfer"},
+    {"readers", "chunking", "embedding", "internlm2", "store", "sqlite_file", "hub"},
+    {"sqlite_store", "index", "retrieval", "download"},
     {"answering"},
     {"engine"},
     {"llamaindex"},

@@ -1,0 +1,205 @@
+"""The chat models that ragkit knows by name, and those that lie on this machine already.
+
+Looks at folders only: nothing is loaded here, and nothing is fetched (download.py does that).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ragkit.schema import Language
+
+MANIFEST = "ragkit.json"  # what a download brought, written last
+_INDEX = "model.safetensors.index.json"
+_TOKENIZERS = (("tokenizer.model",), ("tokenizer.json",), ("vocab.json", "merges.txt"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """A model that can be offered by name. Any other id of a hub (OWNER/NAME) is taken as well."""
+
+    name: str
+    download_bytes: int  # about
+    licence: str
+    languages: tuple[Language, ...]
+    modelscope: str = ""  # its id there
+
+
+_INTERNLM = "code Apache-2.0; weights open for research, commercial use free on application (see model card)"
+
+
+def _internlm(name: str, parameters: float) -> KnownModel:
+    return KnownModel(
+        name=f"internlm/{name}",
+        download_bytes=round(parameters * 2),  # bf16
+        licence=_INTERNLM,
+        languages=("zh", "en"),
+        modelscope=f"Shanghai_AI_Laboratory/{name}",
+    )
+
+
+DEFAULT = "internlm/internlm2-chat-1_8b"
+SMOLLM2 = "smollm2-135m"
+# Best first, as `best_local` tries them: by generation within a size. Parameters counted from the configs.
+CATALOGUE = (
+    _internlm("internlm2-chat-20b", 19.86e9),
+    _internlm("internlm2_5-7b-chat", 7.74e9),
+    _internlm("internlm2-chat-7b", 7.74e9),
+    _internlm("internlm2_5-1_8b-chat", 1.89e9),
+    _internlm("internlm2-chat-1_8b", 1.89e9),
+    KnownModel(name=SMOLLM2, download_bytes=92_871_040, licence="Apache-2.0", languages=("en",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A whole model on this machine."""
+
+    name: str
+    path: Path  # a folder, or one .gguf file
+
+    @property
+    def known(self) -> KnownModel | None:
+        return find_known(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a download brought: from where, and the hash of every file."""
+
+    name: str
+    source: str
+    revision: str
+    files: dict[str, FileRecord]
+
+    def save(self, folder: Path) -> None:
+        new = folder / f"{MANIFEST}.part"
+        new.write_text(json.dumps(asdict(self), indent=2, sort_keys=True), encoding="utf-8")
+        new.replace(folder / MANIFEST)
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest | None:
+        """Read a folder's manifest; None where there is none, or one that makes no sense."""
+        try:
+            values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            files = {str(name): FileRecord(**record) for name, record in values.pop("files").items()}
+            return cls(**values, files=files)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+def find_known(name: str) -> KnownModel | None:
+    return next((model for model in CATALOGUE if model.name == name), None)
+
+
+def folder_of(name: str, data_dir: Path) -> Path:
+    """Name the folder that a download of this model goes to."""
+    return data_dir / "models" / name.replace("/", "--")
+
+
+def find_local(name_or_path: str, data_dir: Path, *, hub_cache: Path | None = None) -> Path | None:
+    """Find a whole model: a folder or .gguf file, one that was downloaded, or one in the hub's cache."""
+    place = Path(name_or_path).expanduser()
+    return _by_name(name_or_path, data_dir, hub_cache) if missing(place) else place
+
+
+def local_models(data_dir: Path, *, hub_cache: Path | None = None) -> Iterator[LocalModel]:
+    """Give the models on this machine, best first: InternLM2, what else was downloaded, SmolLM2."""
+    names = [model.name for model in CATALOGUE if model.name != SMOLLM2]
+    downloads = data_dir / "models"
+    for folder in sorted(downloads.iterdir()) if downloads.is_dir() else ():
+        if not folder.name.startswith(".") and folder.suffix != ".part":
+            names.append(folder.name.replace("--", "/", 1))
+    for name in dict.fromkeys([*(name for name in names if name != SMOLLM2), SMOLLM2]):
+        if found := _by_name(name, data_dir, hub_cache):
+            yield LocalModel(name, found)
+
+
+def best_local(
+    data_dir: Path, *, fits: Callable[[LocalModel], bool] = lambda _: True, hub_cache: Path | None = None
+) -> LocalModel | None:
+    """Give the best model that needs no download and that `fits` this machine."""
+    return next((model for model in local_models(data_dir, hub_cache=hub_cache) if fits(model)), None)
+
+
+def gguf_file(where: Path) -> Path | None:
+    """Give the GGUF that the weights are read from; None for a folder of safetensors."""
+    if where.suffix == ".gguf" and where.is_file():
+        return where
+    found = list(where.glob("*.gguf")) if where.is_dir() else []
+    return found[0] if len(found) == 1 and not any(where.glob("*.safetensors")) else None
+
+
+def missing(where: Path) -> list[str]:
+    """List what a model needs and `where` does not have; nothing if it is whole (by names and sizes)."""
+    if gguf_file(where):
+        needed: list[str] = []
+    elif where.is_dir():
+        needed = ["config.json", *_shards(where)]
+        if not any(all((where / file).is_file() for file in files) for files in _TOKENIZERS):
+            needed.append("tokenizer.model")
+    else:
+        return [where.name]
+    absent = {name for name in needed if not (where / name).is_file()}
+    if manifest := Manifest.load(where):
+        absent |= {name for name, file in manifest.files.items() if _size(where / name) != file.size_bytes}
+    return sorted(absent)
+
+
+def damaged(folder: Path) -> list[str]:
+    """Hash every file of a downloaded model and list those that differ from its manifest."""
+    manifest = Manifest.load(folder)
+    files = manifest.files if manifest else {}
+    return [name for name, file in files.items() if file_sha256(folder / name) != file.sha256]
+
+
+def file_sha256(file: Path) -> str | None:
+    """Hash a file; None if it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _shards(folder: Path) -> list[str]:
+    """Name the weight files: those of the index, else the only one."""
+    try:
+        return sorted(
+            {str(name) for name in json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values()}
+        )
+    except FileNotFoundError:
+        return ["model.safetensors"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return [f"{_INDEX} (readable)"]
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else -1
+
+
+def _by_name(name: str, data_dir: Path, hub_cache: Path | None) -> Path | None:
+    folder = folder_of(name, data_dir)
+    return _in_hub_cache(name, hub_cache) if missing(folder) else folder
+
+
+def _in_hub_cache(name: str, cache: Path | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json", cache_dir=cache)
+    except HFValidationError:  # a path, not the name of a repository
+        return None
+    snapshot = Path(config).parent if isinstance(config, str) else None
+    return snapshot if snapshot and not missing(snapshot) else None
