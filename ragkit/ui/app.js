@@ -1,0 +1,148 @@
+// What the page does by itself: theme, language, citations, confirmations, dropped folders.
+// It builds no HTML from text and shows none but what the server rendered.
+(() => {
+  const $ = (selector) => document.querySelector(selector);
+  const keep = (key, value) => { try { localStorage.setItem(key, value) } catch { /* private mode */ } };
+  const send = (element, detail) => element?.dispatchEvent(new CustomEvent("ragkit", { bubbles: true, detail }));
+
+  // shell.py put the theme into the address for Gradio's start; nobody needs to see it.
+  addEventListener("load", () => setTimeout(() => {
+    const address = new URL(location);
+    if (!address.searchParams.has("__theme")) return;
+    address.searchParams.delete("__theme");
+    history.replaceState(null, "", address);
+  }, 1500));
+
+  const switchTheme = () => {
+    const dark = document.body.classList.toggle("dark");
+    document.documentElement.style.background = getComputedStyle(document.body).backgroundColor;
+    keep("ragkit-theme", dark ? "dark" : "light");
+  };
+
+  const switchLanguage = async (button) => {
+    if ($("#chatbot .message") && !(await confirmed(button.dataset.confirm))) return;
+    keep("ragkit-language", document.documentElement.lang === "en" ? "zh-CN" : "en");
+    location.reload();
+  };
+
+  const confirmed = (text, label) => new Promise((resolve) => {
+    const dialog = $("#confirm"), yes = $("#confirm [value=yes]");
+    $("#confirm-text").textContent = text;
+    yes.textContent = label || yes.dataset.label;
+    dialog.returnValue = "";
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    dialog.showModal();
+  });
+
+  // ── Citations and their cards ──
+
+  const cardOf = (link) => document.getElementById(link.getAttribute("href").slice(1));
+
+  const openCard = (card, link) => {
+    for (const lit of document.querySelectorAll(".src-card.on, a.cite.on")) lit.classList.remove("on");
+    link.classList.add("on");
+    document.body.classList.add("sources-open");
+    card.classList.add("on");
+    card.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    card.focus({ preventScroll: true });
+  };
+
+  const followLink = (link) => {
+    const [, turn, number] = link.getAttribute("href").match(/^#src-(\w+)(?:-(\d+))?$/) ?? [];
+    if (!turn) return;
+    const shown = $(`[id^="src-${turn}-"]`);
+    if (!shown) send($("#sources section"), { turn });  // an older answer: the server brings its sources back
+    if (number) whenThere(() => cardOf(link), (card) => openCard(card, link));
+    else document.body.classList.add("sources-open");
+  };
+
+  const whenThere = (find, act, tries = 60) => {
+    const found = find();
+    if (found) act(found);
+    else if (tries) setTimeout(() => whenThere(find, act, tries - 1), 50);
+  };
+
+  const closeSources = () => document.body.classList.remove("sources-open");
+
+  let preview;
+  const hidePreview = () => { preview?.remove(); preview = undefined };
+  const showPreview = (link) => {
+    const card = cardOf(link);
+    if (preview || !card || matchMedia("(hover: none)").matches) return;
+    preview = card.cloneNode(true);
+    preview.id = "preview";
+    preview.classList.remove("on");
+    document.body.append(preview);
+    const at = link.getBoundingClientRect(), size = preview.getBoundingClientRect();
+    const above = at.top - size.height - 8;
+    preview.style.left = `${Math.max(8, Math.min(at.left, innerWidth - size.width - 8))}px`;
+    preview.style.top = `${above > 8 ? above : at.bottom + 8}px`;
+  };
+
+  // ── Clicks, keys, drops ──
+
+  addEventListener("click", async (event) => {
+    const on = (selector) => event.target.closest?.(selector);
+    const link = on("a.cite, a.cite-all");
+    if (link) {
+      event.preventDefault();
+      event.stopPropagation();
+      hidePreview();
+      return followLink(link);
+    }
+    if (on("#ask .submit-button") && isBlank()) return event.stopPropagation();
+    if (!on("#sources-column")) closeSources();
+    const card = on(".src-card");
+    if (card && !getSelection().toString()) card.classList.toggle("on");
+    if (on("#theme")) return switchTheme();
+    if (on("#language")) return switchLanguage(on("#language"));
+    if (on("[data-close]")) return void (on(".job").hidden = true);
+    const button = on("button[data-action]");
+    if (!button) return;
+    const { action, id, confirm } = button.dataset;
+    if (confirm && !(await confirmed(confirm, button.title))) return;
+    // The table may have been painted anew while the dialog was open.
+    send(button.isConnected ? button : $("#documents .docs-frame"), { action, id });
+  }, true);
+
+  const isBlank = () => !$("#ask textarea").value.trim();
+  addEventListener("keypress", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || !event.target.matches?.("#ask textarea")) return;
+    $("a.cite.on")?.classList.remove("on");
+    if (!isBlank()) return;
+    event.preventDefault();  // Gradio would send an empty question
+    event.stopPropagation();
+  }, true);
+
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { closeSources(); hidePreview() }
+    if (event.key === "Enter" && event.target.matches?.(".src-card")) event.target.classList.toggle("on");
+  });
+
+  addEventListener("mouseover", (event) => {
+    const link = event.target.closest?.("a.cite");
+    if (link) showPreview(link); else hidePreview();
+  });
+
+  const dropZone = (event) => event.target.closest?.("#drop");
+  addEventListener("dragover", (event) => { if (!dropZone(event)) event.preventDefault() });
+  addEventListener("drop", (event) => {
+    if (!dropZone(event)) return event.preventDefault();  // else the browser would open the file instead of the page
+    const folder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
+    $("#drop-folder").hidden = !folder;
+    if (!folder) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    dropZone(event).dispatchEvent(new DragEvent("dragleave", { bubbles: true }));
+  }, true);
+
+  // Gradio's copy button copies a message as it was sent, with our links and character references in it.
+  const clipboard = navigator.clipboard;
+  const write = clipboard?.writeText?.bind(clipboard);
+  if (write) clipboard.writeText = (text) => {
+    const plain = text
+      .replace(/<a href="#src-\w+-\d+" class="cite"[^>]*>(\d+)<\/a>/g, "[$1]")
+      .replace(/\s*<(span|a)\b[^>]*class="(?:note|cite-all)[^>]*>[^<]*<\/\1>/g, "");
+    return write(new DOMParser().parseFromString(plain.replace(/</g, "&lt;"), "text/html").documentElement.textContent);
+  };
+})();

@@ -1,0 +1,307 @@
+"""The page as Gradio components, and how it is launched. `build_app` launches nothing and loads no model."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from ragkit.config import ASSETS, Settings
+from ragkit.schema import Language
+from ragkit.ui import render, render_library, serving
+from ragkit.ui.boot import Boot
+from ragkit.ui.chat import CONCURRENT_ANSWERS, MAX_QUESTION, ChatInterface, Conversation, answerer
+from ragkit.ui.library import Desk, Library
+from ragkit.ui.overview import Overview, sync_command
+from ragkit.ui.serving import Login
+from ragkit.ui.shell import LOOPBACK, Shell
+from ragkit.ui.strings import HTML_LANG, TABLES, Strings, choose
+
+HERE: Final = Path(__file__).parent
+TICK_S: Final = 1.5
+MAX_FILE_SIZE: Final = "1gb"  # above the reader's own limit, whose error names the file and its remedy
+
+# app.js sends what was clicked in our own HTML as an event "ragkit"; these pass it on to a handler.
+_SHOW_TURN: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("show_turn", detail))'
+_ROW_ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("row_action", detail))'
+_JOB_ACTION: Final = (
+    'element.addEventListener("ragkit", ({ detail }) => '
+    'trigger(detail.action === "cancel" ? "cancel_job" : "resolve_conflicts", detail))'
+)
+_QUIETLY: Final[dict[str, Any]] = {"api_visibility": "private", "show_progress": "hidden"}
+_AT_ONCE: Final[dict[str, Any]] = {**_QUIETLY, "queue": False}
+
+
+def build_app(boot: Boot, settings: Settings, *, login: Login | None = None) -> gr.Blocks:
+    """Build the page over an engine that may still be on its way up; `login` is what will guard it."""
+    app = gr.Blocks(
+        title="ragkit", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(600, 3600)
+    )
+    with app:
+        _Page(boot, settings, shared=login is not None).build(app)
+    return app
+
+
+class _Page:
+    """Components first, then their events, one method a tab."""
+
+    def __init__(self, boot: Boot, settings: Settings, *, shared: bool) -> None:
+        self._boot = boot
+        self._settings = settings
+        self._say = translations(settings)
+        self._log_file = f"{settings.data_dir.name}/log/ragkit.log"
+        self._overview = Overview(boot, settings, shared=shared)
+        self._examples: dict[Language, list[str]] = json.loads(
+            (ASSETS / "examples.json").read_text(encoding="utf-8")
+        )
+
+    def strings(self, request: gr.Request) -> Strings:
+        return choose(self._settings.language, request.cookies, request.headers.get("accept-language", ""))
+
+    def build(self, app: gr.Blocks) -> None:
+        self._clock = gr.Timer(TICK_S)  # ticks while something still changes by itself
+        self._top = _html(self._say("top_bar"), "top")
+        _html(self._say("dialog"), "dialog")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(self._say("tab_chat"), id="chat"):
+                self._build_chat()
+            with gr.Tab(self._say("tab_library"), id="library") as library:
+                self._build_library()
+        painted = [self._top, self._table, self._about]
+        app.load(self._paint, None, painted, **_AT_ONCE)
+        app.load(self._greet, None, self._chatbot, **_AT_ONCE)
+        self._clock.tick(self._tick, None, [*painted, self._clock], **_AT_ONCE)
+        library.select(self._paint, None, painted, **_AT_ONCE)
+
+    # ── Chat ──
+
+    def _build_chat(self) -> None:
+        say = self._say
+        conversation = gr.State(Conversation())
+        with gr.Row(elem_id="chat-row", equal_height=False):
+            left = gr.Column(scale=5, elem_id="chat-column")
+            with gr.Column(scale=3, elem_id="sources-column"):
+                panel = _html(say("sources_empty_panel"), "sources", js=_SHOW_TURN)
+        with left:
+            self._chatbot = gr.Chatbot(
+                elem_id="chatbot",
+                label=say("tab_chat"),
+                show_label=False,
+                container=False,
+                height=None,
+                layout="bubble",
+                buttons=["copy"],
+                placeholder=say("greeting_block"),  # type: ignore[arg-type]  # Gradio translates it
+                latex_delimiters=[
+                    {"left": "$$", "right": "$$", "display": True},
+                    {"left": "\\(", "right": "\\)", "display": False},
+                ],
+            )
+            box = gr.Textbox(
+                elem_id="ask",
+                label=say("ask"),
+                placeholder=say("ask"),
+                show_label=False,
+                container=False,
+                lines=1,
+                max_lines=6,
+                max_length=MAX_QUESTION,
+                submit_btn=True,
+                stop_btn=True,
+                autofocus=True,
+            )
+            ChatInterface(
+                answerer(self._boot, self.strings, self._log_file),
+                placeholder=say("ask"),
+                chatbot=self._chatbot,
+                textbox=box,
+                additional_inputs=[conversation],
+                additional_outputs=[panel],
+                examples=[[question] for question in self._example_questions("zh")],
+                concurrency_limit=CONCURRENT_ANSWERS,
+                show_progress="hidden",
+                fill_height=False,
+                flagging_mode="never",
+                analytics_enabled=False,
+                api_name="chat",
+                api_description="Ask the knowledge base. Gives the answer's text, with its sources as [1], "
+                "and the sources as HTML.",
+            )
+        panel.show_turn(self._show_turn, conversation, panel, **_AT_ONCE)
+        self._chatbot.clear(self._show_nothing, None, panel, **_AT_ONCE)
+
+    def _example_questions(self, language: Language, number: int = 3) -> list[str]:
+        """A few, spread over the list, so that they show different documents."""
+        questions = self._examples[language]
+        return questions[:: max(1, len(questions) // number)][:number]
+
+    def _greet(self, request: gr.Request) -> Any:
+        questions = self._example_questions(self.strings(request).language)
+        return gr.Chatbot(examples=[{"text": question} for question in questions])
+
+    def _show_nothing(self, request: gr.Request) -> str:
+        return render.sources_empty(self.strings(request))
+
+    def _show_turn(self, conversation: Conversation, event: gr.EventData, request: gr.Request) -> str:
+        turn = event._data.get("turn") if isinstance(event._data, dict) else None
+        strings = self.strings(request)
+        exchange = conversation.exchanges.get(turn) if isinstance(turn, str) else None
+        if exchange is None:
+            return render.sources_message(strings("sources_gone"))
+        return render.sources(exchange.turn, exchange.answer, strings, done=exchange.done, semantic=False)
+
+    # ── Knowledge base ──
+
+    def _build_library(self) -> None:
+        say = self._say
+        desk = gr.State(Desk())
+        with gr.Row(elem_id="library-row", equal_height=False):
+            with gr.Column(scale=5, elem_id="library-column"):
+                drop = gr.File(
+                    elem_id="drop", label=say("drop"), file_count="multiple", height=132, show_label=False
+                )
+                _html(say("drop_note"), "drop-note")
+                job = _html("", "job", js=_JOB_ACTION)
+                self._table = _html("", "documents", js=_ROW_ACTION)
+            with gr.Column(scale=2, elem_id="about-column"):
+                self._about = _html("", "about")
+
+        library = Library(self._boot, self.strings, self._overview.documents, self._log_file)
+        outcome = [job, self._table]
+        one_at_a_time: dict[str, Any] = {**_QUIETLY, "concurrency_id": "library", "concurrency_limit": 1}
+        jobs = [
+            # "multiple": files dropped while others are read wait for their turn instead of being lost.
+            drop.upload(library.take, [drop, desk], [drop, job], trigger_mode="multiple", **_AT_ONCE).then(
+                library.add, desk, outcome, trigger_mode="multiple", **one_at_a_time
+            ),
+            job.resolve_conflicts(library.resolve, desk, outcome, **one_at_a_time),
+            self._table.row_action(library.row, desk, outcome, trigger_mode="multiple", **one_at_a_time),
+        ]
+        job.cancel_job(library.cancel, desk, job, **_AT_ONCE)
+        for done in jobs:
+            # Vectors are made from now on: look again until they are complete.
+            done.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)
+
+    # ── The whole page ──
+
+    def _paint(self, request: gr.Request) -> tuple[str, str, str]:
+        strings, overview = self.strings(request), self._overview
+        return overview.top_bar(strings), overview.documents(strings), overview.about(strings)
+
+    def _tick(self, request: gr.Request) -> tuple[Any, ...]:
+        return *self._paint(request), gr.skip() if not self._overview.settled() else gr.Timer(active=False)
+
+
+def _html(value: Any, elem_id: str, *, js: str | None = None) -> gr.HTML:
+    return gr.HTML(value, elem_id=elem_id, js_on_load=js, apply_default_css=False)
+
+
+def translations(settings: Settings) -> gr.I18n:
+    """What Gradio itself shows in the user's language: its labels, and the HTML of the first paint."""
+    tables: dict[str, dict[str, str]] = {}
+    for language in TABLES:
+        strings = Strings(language)
+        opening = render.Status("busy", strings("state_opening"), strings("state_opening_long"))
+        tables[HTML_LANG[language]] = {
+            **{key: strings(key) for key in ("tab_chat", "tab_library", "ask", "drop")},
+            **{
+                key: text for key, text in TABLES[language].items() if "." in key
+            },  # Gradio's own, said better
+            "greeting_block": f"## {strings('greeting')}\n\n{strings('greeting_hint')}",
+            "top_bar": render.top_bar(opening, strings),
+            "dialog": render.dialog(strings),
+            "sources_empty_panel": render.sources_empty(strings),
+            "drop_note": render_library.drop_note(sync_command(settings), strings),
+        }
+    return gr.I18n(**tables)
+
+
+# ── Launch ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where the page is. `share_url` is None when none was asked for, or none could be had."""
+
+    url: str
+    share_url: str | None
+    port: int
+
+
+def launch(
+    app: gr.Blocks,
+    settings: Settings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = serving.DEFAULT_PORT,
+    share: bool = False,
+    login: Login | None = None,
+) -> Served:
+    """Serve the page from a thread and come back. Without `login` only this computer's names are served."""
+    names = {*LOOPBACK, *(name.strip() for name in settings.allowed_hosts.split(","))} - {""}
+    shell = Middleware(Shell, hosts=None if login else names, language=settings.language)
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "app.js"))
+    with redirect_stdout(io.StringIO()):  # share prints a page of its own when it fails; we say it in a line
+        app.queue(default_concurrency_limit=4, max_size=32, api_open=False).launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            auth=tuple(login) if login else None,
+            prevent_thread_lock=True,
+            quiet=True,
+            inbrowser=False,
+            theme=_theme(),
+            # As head, because Gradio rewrites what comes as css: it re-scopes @media and drops @supports.
+            head=f"<style>{style}</style><script>{script}</script>",
+            i18n=translations(settings),
+            favicon_path=ASSETS / "favicon.png",
+            max_file_size=MAX_FILE_SIZE,
+            blocked_paths=[str(settings.kb)],
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            show_error=False,
+            app_kwargs={"middleware": [shell], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        )
+    return Served(app.local_url or "", app.share_url, port)
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's plain theme in the colours of style.css. System fonts: nothing is fetched."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC"]
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size="lg",
+        font=[*fonts, "sans-serif"],
+        font_mono=["ui-monospace", "Consolas", "Noto Sans Mono CJK SC", "monospace"],
+    ).set(
+        body_background_fill="#f6f8f8",
+        body_background_fill_dark="#101416",
+        background_fill_primary="#ffffff",
+        background_fill_primary_dark="#181d20",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#181d20",
+        border_color_primary="#dfe5e6",
+        border_color_primary_dark="#2b3337",
+        block_shadow="none",
+        body_text_color="#182022",
+        body_text_color_dark="#e6ecec",
+        body_text_color_subdued="#55646a",
+        body_text_color_subdued_dark="#9fb0b5",
+        button_primary_background_fill="#0f766e",
+        button_primary_background_fill_hover="#0b5f58",
+        button_primary_background_fill_dark="#0f766e",
+        button_primary_text_color="#ffffff",
+        link_text_color="#0f766e",
+        link_text_color_dark="#5eead4",
+    )

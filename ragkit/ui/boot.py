@@ -1,0 +1,115 @@
+"""Open the engine behind the page that is already there. Knows no Gradio and no HTML."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Literal
+
+from ragkit import config, log
+from ragkit.config import Settings
+from ragkit.errors import RagkitError
+from ragkit.schema import Progress
+
+if TYPE_CHECKING:
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+    from llama_index.core.llms import LLM
+
+    from ragkit.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+BootState = Literal["opening", "samples", "ready", "failed"]
+
+
+def is_default_library(settings: Settings) -> bool:
+    """Tell whether this is the library that the sample documents go into."""
+    return settings.kb == settings.data_dir / "library" / "default"
+
+
+class Boot:
+    """The engine on its way up: opening, reading the sample documents, ready; or failed, with the reason.
+
+    `llm` and `embed_model` are handed to `Engine.open`.
+    """
+
+    def __init__(
+        self, settings: Settings, *, llm: LLM | None = None, embed_model: BaseEmbedding | None = None
+    ) -> None:
+        self._settings = settings
+        self._llm = llm
+        self._embed_model = embed_model
+        self._engine: Engine | None = None
+        self._opened = threading.Event()
+        self._settled = threading.Event()
+        self._cancel = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ragkit-boot", daemon=True)
+        self.state: BootState = "opening"
+        self.error: RagkitError | None = None
+        self.samples: Progress | None = None
+
+    def start(self) -> None:
+        """Begin; returns at once. A second call does nothing."""
+        if not self._thread.is_alive() and not self._settled.is_set():
+            self._thread.start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until questions can be answered from all that is there; False while that is not so."""
+        return self._settled.wait(timeout_s)
+
+    def engine(self, timeout_s: float | None = None) -> Engine:
+        """Give the engine as soon as it is open, even while samples are being read.
+
+        Raises the error that kept it from opening, or RagkitError when that takes too long.
+        """
+        self._opened.wait(timeout_s)
+        if self.error is not None:
+            raise self.error
+        if self._engine is None:
+            raise RagkitError("The knowledge base is still being opened.", "Try again in a moment.")
+        return self._engine
+
+    def peek(self) -> Engine | None:
+        """The engine if it is open and well, else None."""
+        return self._engine if self.error is None else None
+
+    def close(self) -> None:
+        """Stop what is under way and close the engine."""
+        self._cancel.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        if self._engine is not None:
+            self._engine.close()
+
+    def _run(self) -> None:
+        try:
+            self._open()
+        except RagkitError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001  # the thread's edge: nobody above would see it
+            log.failed(logger, "opening the engine", error)
+            self._fail(RagkitError(f"{type(error).__name__}: {error}", "The log file says where."))
+        finally:
+            self._opened.set()
+            self._settled.set()
+
+    def _open(self) -> None:
+        from ragkit.engine import Engine  # heavy: only here, after the page is up
+
+        engine = Engine.open(self._settings, llm=self._llm, embed_model=self._embed_model)
+        self._engine = engine
+        self.state = "samples"
+        self._opened.set()
+        if is_default_library(self._settings) and config.SAMPLES.is_dir():
+            engine.seed(config.SAMPLES, progress=self._note, cancel=self._cancel)
+        engine.start()
+        self.state = "ready"
+        logger.info("ready: profile %s, %d documents", engine.profile, len(engine.documents()))
+
+    def _note(self, progress: Progress) -> None:
+        self.samples = progress
+
+    def _fail(self, error: RagkitError) -> None:
+        self.error = error
+        self.state = "failed"
+        logger.error("cannot start: %s", error.code)

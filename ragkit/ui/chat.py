@@ -1,0 +1,211 @@
+"""The Chat tab: a question goes in, an answer streams out, its sources are painted beside it.
+
+What was retrieved and cited stays on the server, one `Conversation` a browser tab; a message in the
+browser carries only the id of its turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import gradio as gr
+from gradio.i18n import I18nData
+
+from ragkit import log
+from ragkit.errors import RagkitError
+from ragkit.schema import Answer, Delta, Done, Event, Retrieved, Turn
+from ragkit.ui import markup, render
+from ragkit.ui.background import Background
+from ragkit.ui.boot import Boot
+from ragkit.ui.strings import Strings
+
+if TYPE_CHECKING:
+    from ragkit.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+Message = dict[str, Any]  # one of Gradio's, {"role", "content", "metadata"}
+
+THROTTLE_S: Final = 0.09  # a yield costs the browser a repaint: 2,000 of them took it 12 s, at this pace none
+MAX_MESSAGES: Final = 40  # shown; at 200 a page repaints at 7 frames a second
+MAX_TURNS: Final = 40  # whose sources are kept: twice what is shown, because retries leave some behind
+MAX_QUESTION: Final = 4000  # characters; the rest of a longer one is not read
+CONCURRENT_ANSWERS: Final = 4  # quotes run side by side; a language model has a lock of its own
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One question and what is known of its answer so far."""
+
+    turn: str
+    answer: Answer
+    done: bool = False
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """The exchanges of one browser tab, by turn. Changed in place: Gradio keeps the object itself."""
+
+    exchanges: dict[str, Exchange] = field(default_factory=dict)
+
+    def begin(self, question: str) -> Exchange:
+        """Open an exchange with an id that no document or model can know beforehand."""
+        exchange = Exchange(secrets.token_hex(4), Answer(question=question, text="", profile=""))
+        self.exchanges[exchange.turn] = exchange
+        while len(self.exchanges) > MAX_TURNS:
+            del self.exchanges[next(iter(self.exchanges))]
+        return exchange
+
+    def plain(self, message: Message) -> str:
+        """The text of a message without links and remarks."""
+        exchange = self.exchanges[message["metadata"]["id"]]
+        return exchange.answer.text or exchange.error
+
+    def history(self, messages: Sequence[Message]) -> list[Turn]:
+        """The turns that the shown messages stand for. Their text is ours, not what the browser sent."""
+        ids = [(message.get("metadata") or {}).get("id") for message in messages]
+        kept = [self.exchanges[turn] for turn in ids if turn in self.exchanges]
+        return [
+            Turn(exchange.answer.question, exchange.answer.text) for exchange in kept if exchange.answer.text
+        ]
+
+
+class ChatInterface(gr.ChatInterface):
+    """Gradio's, with three repairs: placeholder, length of the shown history, plain text for API callers."""
+
+    def __init__(
+        self, fn: Callable[..., Iterator[tuple[Message, object]]], *, placeholder: I18nData, **options: Any
+    ):
+        self._placeholder = placeholder
+        super().__init__(fn, **options)
+
+    def _setup_stop_events(self, event_triggers: Any, events_to_cancel: Any, after_success: Any) -> None:
+        # Gradio 6.31 blanks the placeholder when a question is sent, and never brings it back.
+        super()._setup_stop_events(event_triggers, events_to_cancel, after_success)
+        for event in events_to_cancel:
+            event.then(
+                lambda: gr.Textbox(placeholder=self._placeholder),
+                None,
+                self.textbox,
+                api_visibility="private",
+                queue=False,
+                show_progress="hidden",
+            )
+
+    def _append_message_to_history(self, message: Any, history: Any, role: Any = "user") -> Any:
+        return super()._append_message_to_history(message, history, role)[-MAX_MESSAGES:]
+
+    async def _stream_fn(
+        self, message: Any, history: Any, conversation: Conversation, *args: Any
+    ) -> AsyncGenerator[tuple[Any, ...], None]:
+        # The first output is what /chat gives back to an API caller; the page reads only the history.
+        async with aclosing(super()._stream_fn(message, history, conversation, *args)) as steps:
+            async for reply, *others in steps:
+                yield conversation.plain(reply), *others
+
+
+def answerer(
+    boot: Boot, strings_for: Callable[[gr.Request], Strings], log_file: str
+) -> Callable[..., Iterator[tuple[Message, object]]]:
+    """Make the handler of the chat: yields (message, sources panel), the panel before the first word."""
+
+    def answer(
+        question: str, history: list[Message], conversation: Conversation, request: gr.Request
+    ) -> Iterator[tuple[Message, object]]:
+        strings = strings_for(request)
+        exchange = conversation.begin(question[:MAX_QUESTION])
+        stop = threading.Event()
+        try:
+            while not boot.wait(0.2):
+                yield waiting(exchange, strings), render.sources_message(strings("state_opening"))
+            yield from _stream(boot.engine(), exchange, conversation.history(history), stop, strings)
+        except RagkitError as error:
+            logger.warning("an answer failed: %s", error.code)
+            exchange.error = strings.error(error.code)
+            yield message(exchange, strings), render.sources_failed(exchange.error, str(error))
+        except Exception as error:  # noqa: BLE001  # the handler's edge: Gradio would show its text to the user
+            log.failed(logger, "answering", error)
+            exchange.error = strings("internal_error", log=log_file)
+            yield message(exchange, strings), render.sources_failed(strings("answer_failed"), "")
+        finally:
+            stop.set()  # runs on Gradio's event loop when the user stops: nothing here may block
+
+    return answer
+
+
+def _stream(
+    engine: Engine, exchange: Exchange, history: list[Turn], stop: threading.Event, strings: Strings
+) -> Iterator[tuple[Message, object]]:
+    question = exchange.answer.question
+
+    def work(put: Callable[[Event], None]) -> None:
+        for event in engine.stream(question, history=history, stop=stop):
+            put(event)
+
+    shown_at = 0.0
+    yield message(exchange, strings), render.sources_message(strings("sources_waiting"))
+    for event in Background(work):
+        apply(event, exchange)
+        if isinstance(event, Retrieved):
+            yield message(exchange, strings), panel(exchange, engine, strings)
+        elif time.monotonic() - shown_at >= THROTTLE_S:
+            # Also with nothing new: only at a yield can Gradio stop this generator.
+            yield message(exchange, strings), gr.skip()
+        else:
+            continue
+        shown_at = time.monotonic()
+    yield message(exchange, strings), panel(exchange, engine, strings)  # whole: an API caller sees only this
+
+
+def apply(event: Event | None, exchange: Exchange) -> None:
+    """Bring an event into the exchange."""
+    match event:
+        case Retrieved(hits=hits, coverage=coverage):
+            exchange.answer = replace(exchange.answer, hits=hits, coverage=coverage)
+        case Delta(text=text):
+            exchange.answer = replace(exchange.answer, text=exchange.answer.text + text)
+        case Done(answer=answer):
+            exchange.answer, exchange.done = answer, True
+
+
+def waiting(exchange: Exchange, strings: Strings) -> Message:
+    """The message while the engine is not there yet."""
+    return _message(exchange.turn, [markup.note("busy", strings("waiting"))])
+
+
+def message(exchange: Exchange, strings: Strings) -> Message:
+    """The answer as far as it is known, with what the page has to say about it."""
+    answer = exchange.answer
+    parts = (
+        [markup.answer_markdown(answer.text, exchange.turn, len(answer.hits), strings)] if answer.text else []
+    )
+    if exchange.error:
+        parts.append(markup.note("failed", exchange.error))
+    elif exchange.done and answer.weak:
+        parts.append(markup.note("weak", strings("note_weak")))
+    if exchange.done and answer.hits and not answer.refused:
+        parts.append(markup.all_sources(exchange.turn, len(answer.hits), strings))
+    return _message(exchange.turn, parts)
+
+
+def _message(turn: str, parts: Sequence[str]) -> Message:
+    return {"role": "assistant", "content": "\n\n".join(parts), "metadata": {"id": turn}}
+
+
+def panel(exchange: Exchange, engine: Engine, strings: Strings) -> str:
+    """The sources of an exchange."""
+    return render.sources(
+        exchange.turn,
+        exchange.answer,
+        strings,
+        done=exchange.done,
+        semantic=engine.embedding.state in {"waiting", "loading", "ready"},
+    )

@@ -1,0 +1,152 @@
+"""The Knowledge base tab: files go in, the table of documents shows what became of them.
+
+Handlers look ids up on the server and take no path from the browser; uploads reach them through
+gr.File, which checks that they lie in this process's own upload folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import gradio as gr
+
+from ragkit import log
+from ragkit.errors import RagkitError
+from ragkit.schema import Conflict, OnProgress, Progress, SyncReport
+from ragkit.ui import render_library
+from ragkit.ui.background import Background
+from ragkit.ui.boot import Boot
+from ragkit.ui.strings import Strings
+
+if TYPE_CHECKING:
+    from ragkit.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S: Final = 120.0
+THROTTLE_S: Final = 0.3  # a thousand small files would repaint the table a thousand times
+
+_POLICIES: Final[dict[str, Literal["replace", "keep_both"]]] = {
+    "replace": "replace",
+    "keep_both": "keep_both",
+}
+
+Upload = tuple[Path, str]  # the temporary file, and the name that the user knows it by
+Painted = tuple[object, object]  # the job's state, and the table of documents
+
+
+@dataclass(slots=True)
+class Desk:
+    """What one browser tab has in hand. Changed in place: Gradio keeps the object itself."""
+
+    waiting: list[Upload] = field(default_factory=list)
+    conflicts: tuple[Conflict, ...] = ()
+    cancel: threading.Event | None = None  # of the job under way
+
+
+class Library:
+    """The handlers of the tab. Each gives (job, table): what is going on, and the documents."""
+
+    def __init__(
+        self,
+        boot: Boot,
+        strings_for: Callable[[gr.Request], Strings],
+        table: Callable[[Strings], str],
+        log_file: str,
+    ) -> None:
+        self._boot = boot
+        self._strings_for = strings_for
+        self._table = table
+        self._log_file = log_file
+
+    def take(self, files: list[str] | None, desk: Desk, request: gr.Request) -> tuple[None, str]:
+        """Put dropped files on the desk and clear the drop zone, so that more can be dropped meanwhile."""
+        desk.waiting += [(Path(file), Path(file).name) for file in files or ()]
+        return None, render_library.job_running(None, self._strings_for(request))
+
+    def add(self, desk: Desk, request: gr.Request) -> Iterator[Painted]:
+        """Index what waits on the desk. Names that are taken by other content are asked about."""
+        uploads, desk.waiting = desk.waiting, []
+        if not uploads:
+            return
+
+        def work(engine: Engine, progress: OnProgress) -> SyncReport:
+            return engine.add(uploads, progress=progress, cancel=desk.cancel)
+
+        yield from self._job(work, desk, self._strings_for(request))
+
+    def resolve(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
+        """Do with the conflicting files what the user chose; to skip them is to do nothing."""
+        strings = self._strings_for(request)
+        policy = _POLICIES.get(_text(event, "action"))
+        uploads = [(conflict.path, conflict.name) for conflict in desk.conflicts]
+        desk.conflicts = ()
+        if policy is None or not uploads:
+            yield "", self._table(strings)
+            return
+
+        def work(engine: Engine, progress: OnProgress) -> SyncReport:
+            return engine.add(uploads, on_conflict=policy, progress=progress, cancel=desk.cancel)
+
+        yield from self._job(work, desk, strings)
+
+    def row(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
+        """Delete a document or read it again; the browser names it by its id."""
+        strings = self._strings_for(request)
+        action, number = _text(event, "action"), _text(event, "id")
+        ids = [int(number)] if number.isdecimal() else []
+
+        def work(engine: Engine, progress: OnProgress) -> SyncReport:
+            known = [row.id for row in engine.documents() if row.id in ids]
+            if action == "delete":
+                return engine.remove(known)
+            return engine.reread(known, progress=progress, cancel=desk.cancel)
+
+        if action in {"delete", "reread"}:
+            yield from self._job(work, desk, strings)
+
+    def cancel(self, desk: Desk, request: gr.Request) -> str:
+        """Ask the job under way to stop; the file in hand is finished first."""
+        if desk.cancel is not None:
+            desk.cancel.set()
+        return render_library.job_running(None, self._strings_for(request), cancelling=True)
+
+    def _job(
+        self, work: Callable[[Engine, OnProgress], SyncReport], desk: Desk, strings: Strings
+    ) -> Iterator[Painted]:
+        """Do a job on the engine, paint how far it is, and at last what it did or why it could not."""
+        cancel = desk.cancel = threading.Event()
+        yield render_library.job_running(None, strings), gr.skip()
+        try:
+            engine = self._boot.engine(OPEN_TIMEOUT_S)
+            job: Background[Progress, SyncReport] = Background(lambda put: work(engine, put))
+            painted_at = 0.0
+            latest: Progress | None = None
+            for step in job:
+                latest = step or latest
+                if time.monotonic() - painted_at >= THROTTLE_S:
+                    painted_at = time.monotonic()
+                    running = render_library.job_running(latest, strings, cancelling=cancel.is_set())
+                    yield running, self._table(strings)
+        except RagkitError as error:
+            yield render_library.job_error(strings.error(error.code), str(error), strings), gr.skip()
+        except Exception as error:  # noqa: BLE001  # the handler's edge: Gradio would show its text to the user
+            log.failed(logger, "a job in the knowledge base", error)
+            told = strings("internal_error", log=self._log_file)
+            yield render_library.job_error(told, "", strings), self._table(strings)
+        else:
+            desk.conflicts = job.result.conflicts
+            yield render_library.job_report(job.result, strings), self._table(strings)
+
+
+def _text(event: gr.EventData, name: str) -> str:
+    """One string of an event's data, which the browser can fill as it likes."""
+    data = event._data
+    value = data.get(name) if isinstance(data, dict) else None
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,112 @@
+"""What the page shows of the engine's state: the top bar, the documents, the facts beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragkit.config import Settings
+from ragkit.errors import RagkitError
+from ragkit.schema import Coverage
+from ragkit.ui import render, render_library
+from ragkit.ui.boot import Boot, is_default_library
+from ragkit.ui.render import Status
+from ragkit.ui.strings import Strings
+
+if TYPE_CHECKING:
+    from ragkit.engine import Engine
+
+
+class Overview:
+    """Looks at the engine whenever it is asked, and draws what it sees in the user's language."""
+
+    def __init__(self, boot: Boot, settings: Settings, *, shared: bool) -> None:
+        self._boot = boot
+        self._settings = settings
+        self._shared = shared
+
+    def settled(self) -> bool:
+        """Tell that nothing will change by itself: no need to look again soon."""
+        engine = self._boot.peek()
+        if not self._boot.wait(0) or (
+            engine is not None and engine.embedding.state in {"waiting", "loading"}
+        ):
+            return False
+        return engine is None or engine.embedding.state != "ready" or engine.coverage().complete
+
+    def top_bar(self, strings: Strings) -> str:
+        return render.top_bar(status(self._boot, strings), strings)
+
+    def documents(self, strings: Strings) -> str:
+        engine = self._boot.peek()
+        if engine is None:
+            return ""
+        return render_library.documents(engine.documents(), strings, semantic=embeds(engine))
+
+    def about(self, strings: Strings) -> str:
+        engine = self._boot.peek()
+        return render_library.about(
+            engine.documents() if engine else [],
+            engine.coverage() if engine else Coverage(0, 0, 0),
+            strings,
+            command=sync_command(self._settings),
+            semantic=engine is not None and embeds(engine),
+            shared=self._shared,
+        )
+
+
+def sync_command(settings: Settings) -> str:
+    """How to index a whole folder into this knowledge base."""
+    library = "" if is_default_library(settings) else f' --kb "{settings.kb}"'
+    return f"python -m ragkit sync FOLDER{library}"
+
+
+def embeds(engine: Engine) -> bool:
+    """Tell whether passages get vectors, now or soon."""
+    return engine.embedding.state in {"waiting", "loading", "ready"}
+
+
+def status(boot: Boot, strings: Strings) -> Status:
+    """Say what is running, for the badge."""
+    engine = boot.peek()
+    if boot.error is not None:
+        name, told = strings("state_failed"), strings.error(boot.error.code)
+        return Status("bad", name, told, error=f"{name}: {told}", cause=str(boot.error))
+    if engine is None:
+        return Status("busy", strings("state_opening"), strings("state_opening_long"))
+    if not boot.wait(0):
+        done, total = (boot.samples.done, boot.samples.total) if boot.samples else (0, 0)
+        long = strings("state_samples_long", done=done, total=total)
+        return Status("busy", strings("state_samples"), long)
+    name, detail = profile(engine, strings)
+    return Status("ok", name, detail, search(engine, strings))
+
+
+def profile(engine: Engine, strings: Strings) -> tuple[str, str]:
+    """Name what answers, and say plainly what that means."""
+    if engine.profile == "quotes":
+        return strings("profile_quotes"), strings("profile_quotes_long")
+    return engine.profile, strings("profile_model_long")
+
+
+def search(engine: Engine, strings: Strings) -> str:
+    """Say how passages are found at the moment."""
+    coverage = engine.coverage()
+    if engine.embedding.state == "ready" and not coverage.complete:
+        return strings("embedding_indexing", done=coverage.embedded, total=coverage.chunks)
+    return strings(f"embedding_{engine.embedding.state}")
+
+
+def describe(boot: Boot, settings: Settings, strings: Strings) -> list[str]:
+    """What is running, as lines for the terminal; waits until the engine is up. A failure is two lines."""
+    try:
+        while not boot.wait(0.5):  # short waits: Ctrl+C gets through
+            pass
+        engine = boot.engine()
+    except RagkitError as error:
+        return [f"{strings('state_failed')}: {error.message}", error.hint]
+    lines = [
+        strings("term_answers", profile=": ".join(profile(engine, strings))),
+        strings("term_search", search=search(engine, strings)),
+        strings("term_library", folder=settings.kb, documents=len(engine.documents())),
+    ]
+    return lines

@@ -1,0 +1,268 @@
+"""HTML for the top bar and for the sources beside an answer. Pure functions over ragkit's data.
+
+Everything that came from a document or a user goes through html.escape here; nothing goes into a
+Gradio html_template, which would be evaluated as a JavaScript template literal in the browser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from pathlib import PurePosixPath
+from typing import Final, Literal
+
+from ragkit.config import ASSETS
+from ragkit.schema import Answer, Hit
+from ragkit.text import analyse
+from ragkit.ui.strings import Strings
+
+Span = tuple[int, int]  # half-open, code points in the passage
+
+_LEAD_CHARS: Final = 90  # a passage whose first mark stands later is shown from shortly before the mark
+
+
+def icon(path: str, size: int = 18) -> str:
+    """One of our own line drawings, 24 x 24."""
+    return (
+        f'<svg viewBox="0 0 24 24" width="{size}" height="{size}" aria-hidden="true" fill="none" '
+        f'stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round">'
+        f'<path d="{path}"/></svg>'
+    )
+
+
+ICON_MOON: Final = "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z"
+ICON_GLOBE: Final = "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM3 12h18M12 3c5 5 5 13 0 18M12 3c-5 5-5 13 0 18"
+ICON_PAGES: Final = "M7 3h8l4 4v14H7zM15 3v4h4M10 12h6M10 16h6"
+ICON_SEARCH: Final = "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5M8.5 11h5"
+ICON_TALK: Final = "M4 5h16v11H9l-5 4z"
+ICON_ALERT: Final = "M12 4 2.5 20h19zM12 10v4M12 17v.5"
+ICON_CLOSE: Final = "M6 6l12 12M18 6 6 18"
+ICON_AGAIN: Final = "M20 11a8 8 0 1 0-2.3 6.3M20 5v6h-6"
+ICON_BIN: Final = "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13"
+
+
+# ── The top bar ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is running, in the user's words."""
+
+    tone: Literal["ok", "busy", "bad"]
+    name: str
+    detail: str
+    search: str = ""
+    error: str = ""  # what went wrong, with the next step
+    cause: str = ""  # the same as the engine said it
+
+
+def top_bar(status: Status, strings: Strings) -> str:
+    """Brand, badge of what is running, language and theme; an alert beneath when it cannot run."""
+    full = " · ".join(filter(None, (status.name, status.detail, status.search)))
+    search = f'<span class="badge-search">{escape(status.search)}</span>' if status.search else ""
+    language = escape(strings("switch_language_long"))
+    return f"""<header class="top-bar">
+<div class="brand">{_logo()}<h1>ragkit</h1></div>
+<div class="tools">
+<span class="badge {status.tone}" role="status" title="{escape(full)}"><i></i><b>{escape(status.name)}</b>
+<span class="badge-detail">{escape(status.detail)}</span>{search}</span>
+<button type="button" id="language" class="tool" lang="{"en" if strings.language == "zh" else "zh-CN"}"
+ title="{language}" aria-label="{language}" data-confirm="{escape(strings("switch_language_confirm"))}"
+>{icon(ICON_GLOBE, 16)}<span>{escape(strings("switch_language"))}</span></button>
+<button type="button" id="theme" class="tool" title="{escape(strings("switch_theme"))}"
+ aria-label="{escape(strings("switch_theme"))}">{icon(ICON_MOON, 16)}</button>
+</div></header>{_alert(status)}"""
+
+
+def _alert(status: Status) -> str:
+    if not status.error:
+        return ""
+    return (
+        f'<div class="alert" role="alert">{icon(ICON_ALERT, 20)}<div><b>{escape(status.error)}</b>'
+        f"<pre>{escape(status.cause)}</pre></div></div>"
+    )
+
+
+def _logo() -> str:
+    return (ASSETS / "logo.svg").read_text(encoding="utf-8").replace("<svg ", '<svg class="logo" ', 1)
+
+
+def dialog(strings: Strings) -> str:
+    """The page's own confirm dialog, filled and shown by app.js: the browser's speaks its own language."""
+    ok = escape(strings("ok"))
+    return (
+        '<dialog id="confirm" aria-labelledby="confirm-text"><form method="dialog"><p id="confirm-text"></p>'
+        f'<div class="dialog-buttons"><button value="" class="plain">{escape(strings("cancel"))}</button>'
+        f'<button value="yes" class="primary" data-label="{ok}">{ok}</button></div></form></dialog>'
+    )
+
+
+# ── Sources ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sources_empty(strings: Strings) -> str:
+    """The panel before the first question."""
+    return _state(ICON_PAGES, strings("sources_empty_title"), strings("sources_empty"))
+
+
+def sources_message(text: str) -> str:
+    """The panel while there is nothing to show yet, or when there is no more."""
+    return _state(ICON_SEARCH, "", text)
+
+
+def sources_failed(text: str, cause: str) -> str:
+    """The panel when the answer failed: what that means, and what the engine said of the cause."""
+    return _verdict("failed", ICON_ALERT, text, f'<p class="cause">{escape(cause)}</p>' if cause else "")
+
+
+def sources(turn: str, answer: Answer, strings: Strings, *, done: bool, semantic: bool) -> str:
+    """The passages under an answer as numbered cards; before it is `done`, as far as they are known.
+
+    `semantic` tells whether vectors are being made, so that an incomplete coverage will still grow.
+    """
+    if not answer.hits and not answer.refused:
+        if not done:
+            return sources_message(strings("sources_waiting"))
+        return _state(ICON_TALK, strings("sources_talk_title"), strings("sources_talk"))
+    numbers = list(range(1, len(answer.hits) + 1))
+    cited = sorted({citation.number for citation in answer.citations}) if done else []
+    first = cited or numbers
+    rest = [number for number in numbers if number not in first]
+    parts = [
+        f'<section class="sources" aria-label="{escape(strings("sources"))}">',
+        f'<p class="src-question">{escape(answer.question)}</p>',
+        _judgement(answer, strings),
+        _coverage(answer, strings) if semantic else "",
+        _cards(turn, answer, first, strings, cited=bool(cited)),
+    ]
+    if rest:
+        parts += [
+            f'<h2 class="src-rest">{escape(strings("uncited"))}</h2>',
+            _cards(turn, answer, rest, strings, dashed=True),
+        ]
+    return "".join([*parts, "</section>"])
+
+
+def _state(drawing: str, title: str, text: str) -> str:
+    head = f"<h2>{escape(title)}</h2>" if title else ""
+    return f'<section class="src-state">{icon(drawing, 36)}{head}<p>{escape(text)}</p></section>'
+
+
+def _judgement(answer: Answer, strings: Strings) -> str:
+    if answer.refused and not answer.coverage.chunks:
+        title, body = strings("empty_library_title"), f"<p>{escape(strings('empty_library'))}</p>"
+    elif answer.refused:
+        tips = (strings(key) for key in ("refused_rephrase", "refused_split", "refused_add"))
+        items = "".join(f"<li>{escape(tip)}</li>" for tip in tips)
+        title, body = strings("refused_title"), f"<p>{escape(strings('refused_text'))}</p><ul>{items}</ul>"
+    elif answer.weak:
+        title, body = strings("weak_title"), f"<p>{escape(strings('weak_text'))}</p>"
+    else:
+        return ""
+    kind, drawing = ("refused", ICON_SEARCH) if answer.refused else ("weak", ICON_ALERT)
+    return _verdict(kind, drawing, title, body)
+
+
+def _verdict(kind: str, drawing: str, title: str, body: str) -> str:
+    return f'<section class="verdict {kind}">{icon(drawing, 20)}<div><h2>{escape(title)}</h2>{body}</div></section>'
+
+
+def _coverage(answer: Answer, strings: Strings) -> str:
+    if answer.coverage.complete:
+        return ""
+    text = strings("coverage", done=answer.coverage.embedded, total=answer.coverage.chunks)
+    return f'<p class="coverage">{escape(text)}</p>'
+
+
+def _cards(
+    turn: str,
+    answer: Answer,
+    numbers: Iterable[int],
+    strings: Strings,
+    *,
+    cited: bool = False,
+    dashed: bool = False,
+) -> str:
+    cards = "".join(_card(turn, answer, number, strings, cited=cited, dashed=dashed) for number in numbers)
+    return f'<ol class="src-list">{cards}</ol>' if cards else ""
+
+
+def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bool, dashed: bool) -> str:
+    hit = answer.hits[number - 1]
+    name = PurePosixPath(hit.source).name
+    score = strings("score", score=f"{hit.score:.2f}")
+    spans = cited_spans(answer, number) if cited else term_spans(answer.question, hit.text)
+    where = " · ".join(
+        filter(None, (strings("page", n=hit.page) if hit.page else "", " › ".join(hit.heading)))
+    )
+    return f"""<li class="src-card{" uncited" if dashed else ""}" id="src-{turn}-{number}" tabindex="0">
+<div class="src-head"><span class="src-n" aria-label="{escape(strings("source", n=number))}">{number}</span>
+<span class="src-doc" title="{escape(hit.source)}">{escape(name)}</span>
+<span class="src-score" title="{escape(score)}"><span class="bar" style="--v:{_percent(hit)}%"></span></span></div>
+{f'<div class="src-where">{escape(where)}</div>' if where else ""}
+{passage(hit.text, spans, "cited" if cited else "term")}</li>"""
+
+
+def _percent(hit: Hit) -> int:
+    return round(100 * min(1.0, max(0.0, hit.score)))
+
+
+def cited_spans(answer: Answer, number: int) -> list[Span]:
+    """Where in passage `number` the words stand that the answer rests on."""
+    hit = answer.hits[number - 1]
+    return merge(
+        (max(0, citation.start - hit.start), min(len(hit.text), citation.end - hit.start))
+        for citation in answer.citations
+        if citation.number == number
+    )
+
+
+def term_spans(question: str, text: str) -> list[Span]:
+    """Where the question's own words stand in a passage."""
+    wanted = {token.term for token in analyse(question, query=True)}
+    return merge((token.start, token.end) for token in analyse(text) if token.term in wanted)
+
+
+def merge(spans: Iterable[Span]) -> list[Span]:
+    """Sort spans and join those that touch; empty ones vanish."""
+    merged: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def passage(text: str, spans: list[Span], kind: Literal["cited", "term"]) -> str:
+    """A passage with its marks. What stands long before the first mark is folded until the card is open."""
+    cut = _lead(text, spans) if kind == "cited" else 0
+    lead = f'<span class="src-lead">{_marked(text, spans, 0, cut, kind)}</span>' if cut else ""
+    body = _marked(text, spans, cut, len(text), kind)
+    return f'<div class="src-text{" cut" if cut else ""}">{lead}{body}</div>'
+
+
+def _lead(text: str, spans: list[Span]) -> int:
+    if not spans or spans[0][0] < _LEAD_CHARS:
+        return 0
+    near = spans[0][0] - 40
+    stop = max(text.rfind(mark, near, spans[0][0]) for mark in "\n。！？.!?;；，, ")
+    return stop + 1 if stop >= 0 else near
+
+
+def _marked(text: str, spans: list[Span], low: int, high: int, kind: str) -> str:
+    parts: list[str] = []
+    at = low
+    for start, end in spans:
+        start, end = max(start, at), min(end, high)
+        if start < end:
+            parts += [_shown(text[at:start]), f'<mark class="{kind}">{_shown(text[start:end])}</mark>']
+            at = end
+    return "".join([*parts, _shown(text[at:high])])
+
+
+def _shown(text: str) -> str:
+    """Escaped, with blank lines squeezed: a card is narrow."""
+    return escape(re.sub(r"[ \t]*\n\s*", "\n", text))

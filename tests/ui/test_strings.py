@@ -1,0 +1,54 @@
+"""Both languages say the same things, and every error has its remedy in both."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+
+from ragkit import errors
+from ragkit.ui.strings import TABLES, Strings, choose
+
+
+def _placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def _codes() -> list[str]:
+    classes = [item for item in vars(errors).values() if isinstance(item, type)]
+    return [item("").code for item in classes if issubclass(item, errors.RagkitError)]
+
+
+def test_both_languages_have_the_same_keys() -> None:
+    assert TABLES["en"].keys() == TABLES["zh"].keys()
+
+
+@pytest.mark.parametrize("key", TABLES["en"])
+def test_a_string_has_the_same_placeholders_in_both_languages(key: str) -> None:
+    assert _placeholders(TABLES["en"][key]) == _placeholders(TABLES["zh"][key])
+
+
+@pytest.mark.parametrize("code", _codes())
+def test_every_error_is_explained_in_both_languages(code: str) -> None:
+    assert f"error_{code}" in TABLES["en"] and f"error_{code}" in TABLES["zh"]
+
+
+def test_an_unknown_error_is_explained_too() -> None:
+    assert Strings("en").error("never_heard_of") == TABLES["en"]["error_ragkit_error"]
+
+
+@pytest.mark.parametrize(
+    ("forced", "cookies", "accept", "chosen"),
+    [
+        ("", {}, "", "en"),
+        ("", {}, "*", "en"),
+        ("", {}, "zh-CN,zh;q=0.9", "zh"),
+        ("zh", {}, "en-GB", "zh"),
+        ("zh", {"ragkit-lang": "en"}, "zh", "en"),
+        ("", {"ragkit-lang": "zh-CN"}, "en", "zh"),
+    ],
+)
+def test_what_the_page_shows_comes_before_the_setting_and_that_before_the_browser(
+    forced: str, cookies: dict[str, str], accept: str, chosen: str
+) -> None:
+    assert choose(forced, cookies, accept).language == chosen
