@@ -1,0 +1,71 @@
+"""The READMEs say what is true: same commands in both languages, files that exist, flags that are there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from ragkit.__main__ import _parser
+from ragkit.config import REPOSITORY
+
+READMES = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh-CN.md")}
+SETUP = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/python demo.py"
+TEST = ".venv/bin/pip install -r tests/requirements.txt && .venv/bin/python -m pytest"
+
+
+def blocks(text: str, language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M)
+    return [body for name, body in found if name == language]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_two_commands_stand_on_lines_of_their_own(name: str) -> None:
+    assert [line for line in READMES[name].splitlines() if line in (SETUP, TEST)] == [SETUP, TEST]
+
+
+def test_both_languages_show_the_same_commands_and_code() -> None:
+    english, chinese = READMES.values()
+    for language in ("bat", "python"):
+        assert blocks(english, language) == blocks(chinese, language)
+    strip = [re.sub(r"\s+#.*", "", block) for text in READMES.values() for block in blocks(text, "bash")]
+    assert strip[: len(strip) // 2] == strip[len(strip) // 2 :]
+    assert english.count("\n## ") == chinese.count("\n## ")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_file_that_is_named_exists(name: str) -> None:
+    (tree,) = blocks(READMES[name], "")
+    for line in tree.splitlines():
+        indent, path = re.match(r"( *)(\S+)", line).groups()  # type: ignore[union-attr]
+        assert (REPOSITORY / ("ragkit" if indent else "") / path).exists(), path
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)|(?:src|href)=\"(?!http)([^\"]+)\"", READMES[name]):
+        assert (REPOSITORY / (target[0] or target[1])).exists(), target
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_command_of_the_command_line_is_there(name: str) -> None:
+    commands = re.findall(r"python -m ragkit (\w+) ([A-Z]+)", READMES[name])
+    assert {command for command, _ in commands} == {"sync", "search", "ask"}
+    for command, argument in commands:
+        options = _parser().parse_args([command, argument, "--json", "--kb", "x"])
+        assert options.json and callable(options.run)
+
+
+def test_every_flag_of_the_page_is_there() -> None:
+    shown = subprocess.run(
+        [sys.executable, "demo.py", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    offered = set(re.findall(r"--[a-z-]+", shown)) - {"--help"}
+    for name, text in READMES.items():
+        table = text[text.index("| `demo.py` |") :].split("\n\n")[0]
+        assert set(re.findall(r"`(--[a-z-]+)", table)) == offered, name
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "tests/requirements.txt"])
+def test_every_requirement_is_pinned(file: str) -> None:
+    lines = (REPOSITORY / file).read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert wanted and all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in wanted)
