@@ -1,0 +1,210 @@
+"""Tokens out of a causal model, and text out of tokens.
+
+Prefill goes in slices, and a look at the stop flag precedes every forward. Knows nothing of threads, chats or
+LlamaIndex.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    DynamicCache,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+# Prompt tokens in one forward. 1,500 at once are half a minute on a CPU that nothing can interrupt.
+SLICE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one answer is generated. Temperature 0 takes the likeliest token each time."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+def generate_tokens(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    options: Options,
+    end_ids: frozenset[int],
+    stopped: Callable[[], bool],
+) -> Iterator[int]:
+    """Yield new tokens until an end token, which is not yielded, `max_tokens` or `stopped()`.
+
+    Greedy tokens are those of `model.generate`. That is not used: between two of its forwards of a long prompt
+    nothing can stop it.
+    """
+    choose = _Chooser(options, model.device)
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    ids = torch.tensor([list(prompt)], device=model.device)  # (1, length)
+    for at in range(0, len(prompt), SLICE):
+        if stopped():
+            return
+        logits = forward(model, ids[:, at : at + SLICE], cache)
+    for left in range(options.max_tokens, 0, -1):
+        token = choose(ids, logits)
+        if token in end_ids:
+            return
+        yield token
+        if left == 1 or stopped():
+            return
+        new = torch.tensor([[token]], device=model.device)
+        ids = torch.cat((ids, new), dim=1)
+        logits = forward(model, new, cache)
+
+
+@torch.inference_mode()
+def forward(model: PreTrainedModel, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    """Compute the logits after the last of `ids`, (1, vocabulary) in fp32, and add their keys to the cache."""
+    # One row of logits: 256 rows of 92,544 fp32 numbers would be 95 MB a slice.
+    only_last = (
+        {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    )
+    output: Any = model(input_ids=ids, past_key_values=cache, use_cache=True, **only_last)
+    logits: torch.Tensor = output.logits[:, -1].to(torch.float32, copy=True)
+    return logits
+
+
+class _Chooser:
+    """Logits -> token, by transformers' own processors in the order of `generate`."""
+
+    def __init__(self, options: Options, device: torch.device) -> None:
+        self._sample = options.temperature > 0
+        self._processors: Any = LogitsProcessorList()
+        if options.repetition_penalty != 1:
+            self._processors.append(RepetitionPenaltyLogitsProcessor(options.repetition_penalty))
+        if not self._sample:
+            return
+        self._random = torch.Generator(device)
+        if options.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(options.seed)
+        if options.temperature != 1:
+            self._processors.append(TemperatureLogitsWarper(options.temperature))
+        if options.top_k:
+            self._processors.append(TopKLogitsWarper(options.top_k))
+        if options.top_p < 1:
+            self._processors.append(TopPLogitsWarper(options.top_p))
+
+    @torch.inference_mode()
+    def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> int:
+        scores = self._processors(ids, logits)
+        if not self._sample:
+            return int(scores.argmax(-1))
+        return int(torch.multinomial(scores.softmax(-1), 1, generator=self._random))
+
+
+class Detokeniser:
+    """Tokens -> text piece by piece; the pieces together are the text of the whole.
+
+    Each step decodes a short window twice, with and without the new tokens: what a token looks like can depend on
+    the one before it (a leading space, the bytes of one character). Never raises, unlike tokenizers' DecodeStream.
+    """
+
+    # Tokens that may wait for the rest of a character. One of four bytes needs three more; what is longer is no
+    # beginning of a character but a broken one, or a real U+FFFD.
+    _PATIENCE = 8
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []  # the window: everything before it is finished
+        self._context = 0  # so many of them were finished before, and are kept for what follows
+        self._context_chars = 0
+        self._sent = 0  # characters of the window's text
+
+    def step(self, token: int) -> str:
+        """Take one token; return the text that is certain now."""
+        self._ids.append(token)
+        text = self._decode(self._ids)
+        if text.endswith("\ufffd") and len(self._ids) - self._context < self._PATIENCE:
+            return self._send(text.rstrip("\ufffd"))
+        piece = self._send(text)
+        if len(text) > self._context_chars:  # never an empty context: the window's first space is dropped
+            self._ids = self._ids[self._context :]
+            self._context = len(self._ids)
+            self._context_chars = self._sent = len(self._decode(self._ids))
+        return piece
+
+    def finish(self) -> str:
+        """Return what waited for a rest that does not come."""
+        return self._send(self._decode(self._ids))
+
+    def _send(self, text: str) -> str:
+        piece = text[self._sent :]
+        self._sent += len(piece)
+        return piece
+
+    def _decode(self, ids: list[int]) -> str:
+        # Cleaning up would glue "a !" into "a!" after the space has been sent.
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+
+class StopStrings:
+    """Cuts a stream before the first stop string, also one that comes in several pieces."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+
+    def feed(self, piece: str) -> tuple[str, bool]:
+        """Return the text that cannot belong to a stop string, and whether one was met."""
+        text = self._held + piece
+        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            self._held = ""
+            return text[: min(found)], True
+        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep], False
+
+    def finish(self) -> str:
+        """Return what was held back when no stop string came of it."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return the length of the longest end of `text` that begins `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if stop.startswith(text[-length:]):
+            return length
+    return 0
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether a device or the machine had no memory left; on a CPU torch raises a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("allocate memory" in text or "not enough memory" in text)
+
+
+def release_memory() -> None:
+    """Give back what freed tensors leave behind in torch's pools."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
