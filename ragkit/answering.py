@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from ragkit.store import Store
 from ragkit.text import language
 
 if TYPE_CHECKING:
+    from llama_index.core.base.llms.types import ChatResponseGen
     from llama_index.core.llms import LLM
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Answerer:
 
         chat = [ChatMessage(role=message.role, content=message.content) for message in messages]
         try:
-            with closing(llm.stream_chat(chat)) as responses:
+            with closing(llm.stream_chat(chat)) as responses, _closed_by(stop, responses):
                 for response in responses:
                     if stop.is_set():
                         return
@@ -150,6 +151,26 @@ class Answerer:
         text, cited = outline.write(documents, openings, headings, language(blank.question))
         answer = replace(blank, text=text, hits=openings, citations=tuple(cited), kind="outline")
         yield from _say(answer)
+
+
+@contextmanager
+def _closed_by(stop: threading.Event, responses: ChatResponseGen) -> Iterator[None]:
+    """Close the model's stream as soon as `stop` is set, also while we wait for its first word, which
+    takes half a minute on a slow machine."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if stop.wait(timeout=0.1):
+                with suppress(ValueError):  # a generator of another make, that runs: it ends at its next word
+                    responses.close()
+                return
+
+    threading.Thread(target=watch, name="ragkit-stop", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _quote(answer: Answer, found: Retrieval) -> Iterator[Event]:

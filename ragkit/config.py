@@ -40,7 +40,11 @@ class Settings:
     kb: Path  # the folder of the knowledge base: kb.sqlite, originals/, lock
     language: Language | Literal[""] = ""  # of the page; "" follows the browser. Answers follow the question
     embedding: str = "auto"  # "auto": the bundled model; "off": lexical search only; else a model folder
-    device: str = "auto"
+    device: str = "auto"  # of both models: "auto", "cpu", "cuda", "mps"
+    model: str = ""  # "": the best on this machine; "quotes": none; else a folder, a .gguf file or a name
+    precision: str = "auto"  # or 4bit, 8bit, bf16, fp16, fp32
+    llm: str = ""  # URL of an OpenAI-compatible server that answers instead; `model` then names its model
+    llm_key: str = ""
     passages: int = 6  # at most so many passages go under an answer
     context_chars: int = 3000  # and at most so many characters; facts: 2,000-4,000 keep recall at 96-98 %
     # Share of the question's information (idf) that the best passage must hold. Below `gate` nothing is

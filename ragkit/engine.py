@@ -29,12 +29,14 @@ from ragkit.schema import (
     Event,
     Filters,
     Hit,
+    Language,
     OnProgress,
     Progress,
     SyncReport,
     Turn,
 )
 from ragkit.sqlite_store import SqliteStore
+from ragkit.text import language
 
 if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -59,7 +61,7 @@ class Engine:
 
     def __init__(self, settings: Settings, llm: LLM | None, embed_model: BaseEmbedding | None) -> None:
         self.settings = settings
-        self._llm = llm
+        self.use_model(llm)
         self._store = SqliteStore(settings.kb / "kb.sqlite")
         self._reader = ReaderProcess(timeout_s=settings.reader_timeout_s)
         self._indexer = index.Indexer(self._store, settings.kb / "originals", self._reader)
@@ -110,9 +112,16 @@ class Engine:
         """What answers: "quotes", or the name of the language model."""
         return QUOTES if self._llm is None else (self._llm.metadata.model_name or type(self._llm).__name__)
 
-    def use_model(self, llm: LLM | None) -> None:
-        """Let `llm` answer from the next question on; None: quotes again. An answer under way goes on."""
+    def use_model(self, llm: LLM | None, languages: Sequence[Language] = ("zh", "en")) -> None:
+        """Let `llm` answer from the next question on; None: quotes again. An answer under way goes on.
+
+        Questions in a language that is not among `languages` are answered in quotes.
+        """
         self._llm = llm
+        self._languages = frozenset(languages)
+
+    def _llm_for(self, question: str) -> LLM | None:
+        return self._llm if language(question) in self._languages else None
 
     def documents(self) -> list[Document]:
         return self._store.documents(self._model_key)
@@ -307,7 +316,9 @@ class Engine:
 
         `stop` ends it early, with what was said so far. Raises StoreError, GenerationError.
         """
-        answerer = Answerer(self.settings, self._store, self._llm, self.profile, self._retrieve)
+        llm = self._llm_for(question)
+        profile = QUOTES if llm is None else self.profile
+        answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve)
         filters = filters or Filters()
         if not documents:
             return answerer.without_documents(question, history, stop or threading.Event())

@@ -129,6 +129,38 @@ def test_the_model_can_be_changed_while_the_library_is_open(library: Engine) -> 
     assert library.ask("年假有多少天？").profile == "quotes"
 
 
+def test_a_question_in_a_language_that_the_model_does_not_know_is_answered_in_quotes(library: Engine) -> None:
+    llm = ScriptedLLM().enqueue("A toolkit [1].")
+    library.use_model(llm, languages=("en",))
+    assert library.ask("年假有多少天？").profile == "quotes"
+    assert library.ask("What is XTuner?").profile == "scripted"
+
+
+def test_a_stop_reaches_a_model_that_has_not_said_its_first_word(library: Engine) -> None:
+    """A prefill takes half a minute on a slow machine; a stop once waited for the first token."""
+    closed, stop = threading.Event(), threading.Event()
+
+    class Silent:
+        def __iter__(self) -> Silent:
+            return self
+
+        def __next__(self) -> object:
+            assert closed.wait(timeout=30)
+            raise StopIteration
+
+        def close(self) -> None:
+            closed.set()
+
+    class SilentLLM(ScriptedLLM):
+        def stream_chat(self, messages: object, **kwargs: object) -> Silent:  # type: ignore[override]
+            stop.set()
+            return Silent()
+
+    library.use_model(SilentLLM())
+    answer = done(list(library.stream("年假有多少天？", stop=stop)))
+    assert answer.stopped and answer.text == "" and closed.is_set()
+
+
 def test_a_model_is_not_asked_when_nothing_fits(library: Engine) -> None:
     engine, llm = with_model(library)
     with engine:
