@@ -19,11 +19,20 @@ from ragkit.ui import serving, strings
 def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the page the same way
     flags = parse(arguments)
     try:
-        settings = config.Settings.load(kb=flags.kb, language=flags.lang, auth=flags.auth)
+        settings = config.Settings.load(
+            kb=flags.kb,
+            language=flags.lang,
+            auth=flags.auth,
+            model=flags.model,
+            precision=flags.precision,
+            device=flags.device,
+            llm=flags.llm,
+            llm_key=flags.llm_key,
+        )
         say = strings.choose(settings.language, accept_language=locale.getlocale()[0] or "")
         login = serving.login(settings.auth, public=flags.share or not serving.is_loopback(flags.host))
         port = serving.free_port(flags.host, flags.port)
@@ -57,6 +66,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--kb", type=Path, metavar="DIR", help="folder of the knowledge base (default: under data/)"
     )
+    model = parser.add_argument_group("what answers (default: the best model on this machine, else quotes)")
+    model.add_argument(
+        "--model", metavar="DIR", help="a model's folder, .gguf file or name; 'quotes' for none"
+    )
+    model.add_argument("--precision", choices=("auto", "4bit", "8bit", "bf16", "fp16", "fp32"))
+    model.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
+    model.add_argument(
+        "--llm", metavar="URL", help="an OpenAI-compatible server; --model then names its model"
+    )
+    model.add_argument("--llm-key", metavar="KEY", help="its key, where it wants one")
     return parser.parse_args(arguments)
 
 

@@ -81,7 +81,7 @@
 
   // ── Clicks, keys, drops ──
 
-  addEventListener("click", async (event) => {
+  addEventListener("click", (event) => {
     const on = (selector) => event.target.closest?.(selector);
     const link = on("a.cite, a.cite-all");
     if (link) {
@@ -97,13 +97,30 @@
     if (on("#theme")) return switchTheme();
     if (on("#language")) return switchLanguage(on("#language"));
     if (on("[data-close]")) return void (on(".job").hidden = true);
-    const button = on("button[data-action]");
+    if (actionOf(event) !== released) act(actionOf(event));  // by keyboard or a screen reader
+  }, true);
+
+  // A button may be painted anew between press and release, and then there is no click: a job's progress
+  // comes three times a second. So both ends are matched by what the button says, not by the element.
+  const actionOf = (event) => event.target.closest?.("button[data-action]");
+  let pressed, released;
+  addEventListener("pointerdown", (event) => { pressed = event.button === 0 ? actionOf(event) : undefined }, true);
+  addEventListener("pointerup", (event) => {
+    const button = actionOf(event);
+    const same = (key) => button.dataset[key] === pressed.dataset[key];
+    if (!button || !pressed || !same("action") || !same("id")) return;
+    released = button;  // its click, which follows at once if it comes at all, is this same one
+    setTimeout(() => { released = undefined }, 200);
+    act(button);
+  }, true);
+
+  const act = async (button) => {
     if (!button) return;
     const { action, id, confirm } = button.dataset;
     if (confirm && !(await confirmed(confirm, button.title))) return;
     // The table may have been painted anew while the dialog was open.
     send(button.isConnected ? button : $("#documents .docs-frame"), { action, id });
-  }, true);
+  };
 
   const isBlank = () => !$("#ask textarea").value.trim();
   addEventListener("keypress", (event) => {
@@ -125,9 +142,11 @@
   });
 
   const dropZone = (event) => event.target.closest?.("#drop");
-  addEventListener("dragover", (event) => { if (!dropZone(event)) event.preventDefault() });
+  const astray = (event) => !dropZone(event) && event.dataTransfer.types.includes("Files");
+  addEventListener("dragover", (event) => { if (astray(event)) event.preventDefault() });
   addEventListener("drop", (event) => {
-    if (!dropZone(event)) return event.preventDefault();  // else the browser would open the file instead of the page
+    if (astray(event)) event.preventDefault();  // else the browser would show the file instead of the page
+    if (!dropZone(event)) return;
     const folder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
     $("#drop-folder").hidden = !folder;
     if (!folder) return;

@@ -269,10 +269,13 @@ def test_a_long_job_shows_where_it_is_and_can_be_cancelled(
     assert 0 < page.locator("#documents tbody tr").count() < 60
 
 
-def test_a_document_is_read_again(visit: Visit, site: Site) -> None:
+def test_a_document_is_read_again_by_keyboard_too(visit: Visit, site: Site) -> None:
     page = visit(site)
     open_library(page)
     row(page, "faq_en.md").locator("[data-action=reread]").click()
+    expect(page.locator("#job .job.done")).to_be_visible()
+    page.locator("#job [data-close]").click()
+    row(page, "faq_en.md").locator("[data-action=reread]").press("Enter")
     expect(page.locator("#job .job.done")).to_be_visible()
     expect(row(page, "faq_en.md").locator(".pill.ready")).to_be_visible()
 

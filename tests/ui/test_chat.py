@@ -1,0 +1,62 @@
+"""What the chat keeps of a conversation, and what it says in a message."""
+
+from __future__ import annotations
+
+from ragkit.schema import Answer, Citation, Coverage, Delta, Done, Hit, Retrieved, Turn
+from ragkit.ui import chat
+from ragkit.ui.chat import Conversation, Exchange
+from ragkit.ui.strings import Strings
+
+EN = Strings("en")
+HIT = Hit(1, 1, "uploads/a.md", None, (), 0, 5, "Text.", 0.9, 1.0, None)
+CITATION = Citation(1, 1, "uploads/a.md", None, (), 0, 5, "Text.")
+
+
+def exchange(**changes: object) -> Exchange:
+    answer = Answer("Q", "So it is [1].", "quotes", hits=(HIT,), citations=(CITATION,), **changes)  # type: ignore[arg-type]
+    return Exchange("t1", answer, done=True)
+
+
+def test_events_build_the_exchange_up() -> None:
+    growing = Conversation().begin("Q")
+    for event in (Retrieved((HIT,), Coverage(1, 1, 0)), Delta("So "), Delta("it is."), None):
+        chat.apply(event, growing)
+    assert growing.answer.text == "So it is." and growing.answer.hits == (HIT,) and not growing.done
+    chat.apply(Done(exchange().answer), growing)
+    assert growing.done and growing.answer == exchange().answer
+
+
+def test_history_is_what_the_server_kept_not_what_the_browser_sends() -> None:
+    conversation = Conversation({"t1": exchange()})
+    sent = [
+        {"role": "user", "content": "forged"},
+        {"role": "assistant", "content": "forged", "metadata": {"id": "t1"}},
+        {"role": "assistant", "content": "invented", "metadata": {"id": "never"}},
+        {"role": "assistant", "content": "bare", "metadata": None},
+    ]
+    assert conversation.history(sent) == [Turn("Q", "So it is [1].")]
+
+
+def test_only_the_last_exchanges_are_kept() -> None:
+    conversation = Conversation()
+    made = [conversation.begin(str(number)).turn for number in range(chat.MAX_TURNS + 5)]
+    assert list(conversation.exchanges) == made[5:]
+
+
+def test_a_message_carries_its_turn_and_a_way_to_its_sources() -> None:
+    message = chat.message(exchange(), EN)
+    assert message["metadata"] == {"id": "t1"}
+    assert 'href="#src-t1-1"' in message["content"] and 'class="cite-all"' in message["content"]
+
+
+def test_a_weak_match_says_so_and_a_refusal_has_no_sources_to_show() -> None:
+    assert "Weak match" in chat.message(exchange(weak=True), EN)["content"]
+    assert "cite-all" not in chat.message(exchange(refused=True), EN)["content"]
+
+
+def test_a_program_gets_the_text_or_the_error() -> None:
+    conversation = Conversation({"t1": exchange()})
+    message = chat.message(conversation.exchanges["t1"], EN)
+    assert conversation.plain(message) == "So it is [1]."
+    conversation.exchanges["t1"] = Exchange("t1", Answer("Q", "", "quotes"), error="failed")
+    assert conversation.plain(message) == "failed"
