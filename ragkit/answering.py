@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ragkit import citations, intent, outline, prompts, quotes
 from ragkit.config import Settings
-from ragkit.errors import GenerationError, RagkitError
+from ragkit.errors import GenerationError, RagkitError, UsageError
 from ragkit.retrieval import Retrieval
 from ragkit.schema import Answer, Coverage, Delta, Document, Done, Event, Filters, Hit, Retrieved, Turn
 from ragkit.store import Store
@@ -72,7 +72,8 @@ class Answerer:
             return
         yield Retrieved((), blank.coverage)
         text = ""
-        for piece in self._generate(self.llm, prompts.without_documents(question, history, speaks), stop):
+        messages = prompts.without_documents(question, history, speaks)
+        for piece in self._pieces(self._stream_chat(self.llm, messages), stop):
             text += piece
             yield Delta(piece)
         yield Done(replace(blank, text=text, stopped=stop.is_set()))
@@ -96,12 +97,10 @@ class Answerer:
     def _answer_by_model(
         self, llm: LLM, answer: Answer, history: Sequence[Turn], stop: threading.Event
     ) -> Iterator[Event]:
-        room = llm.metadata.context_window - max(llm.metadata.num_output, _LEAST_OUTPUT)
-        speaks = language(answer.question)
-        messages = prompts.with_documents(answer.question, answer.hits, history, speaks, room)
-        markers = citations.MarkerStream(len(answer.hits))
+        responses, given = self._ask(llm, answer, history)
+        markers = citations.MarkerStream(given)
         text = ""
-        for piece in self._generate(llm, messages, stop):
+        for piece in self._pieces(responses, stop):
             if clean := markers.feed(piece):
                 text += clean
                 yield Delta(clean)
@@ -111,23 +110,49 @@ class Answerer:
         placed = tuple(citations.place(text, answer.hits))
         yield Done(replace(answer, text=text, stopped=stop.is_set(), citations=placed))
 
-    def _generate(
-        self, llm: LLM, messages: Sequence[prompts.Message], stop: threading.Event
-    ) -> Iterator[str]:
-        """The model's words as they come. What it raises becomes GenerationError."""
+    def _ask(self, llm: LLM, answer: Answer, history: Sequence[Turn]) -> tuple[ChatResponseGen, int]:
+        """Put the question to the model, and say how many of the passages it was given.
+
+        A model that finds the prompt too long gets less: first without the history, then with fewer
+        passages, the best ones first.
+        """
+        room = llm.metadata.context_window - max(llm.metadata.num_output, _LEAST_OUTPUT)
+        speaks = language(answer.question)
+        shorter: list[tuple[Sequence[Turn], int]] = [((), n) for n in range(len(answer.hits), 0, -1)]
+        refused: UsageError | None = None
+        for turns, given in [(history, len(answer.hits)), *shorter]:
+            messages = prompts.with_documents(answer.question, answer.hits[:given], turns, speaks, room)
+            try:
+                return self._stream_chat(llm, messages), given
+            except UsageError as error:
+                logger.info("the prompt with %d passages and %d turns is too long", given, len(turns))
+                refused = error
+        assert refused is not None
+        raise refused
+
+    def _stream_chat(self, llm: LLM, messages: Sequence[prompts.Message]) -> ChatResponseGen:
         from llama_index.core.base.llms.types import ChatMessage
 
-        chat = [ChatMessage(role=message.role, content=message.content) for message in messages]
+        with self._model_errors():
+            return llm.stream_chat([ChatMessage(role=m.role, content=m.content) for m in messages])
+
+    def _pieces(self, responses: ChatResponseGen, stop: threading.Event) -> Iterator[str]:
+        """The model's words as they come, until it ends or `stop` is set."""
+        with self._model_errors(), closing(responses), _closed_by(stop, responses):
+            for response in responses:
+                if stop.is_set():
+                    return
+                if response.delta:
+                    yield response.delta
+
+    @contextmanager
+    def _model_errors(self) -> Iterator[None]:
+        """Turn what a model raises, whatever stands behind it, into GenerationError."""
         try:
-            with closing(llm.stream_chat(chat)) as responses, _closed_by(stop, responses):
-                for response in responses:
-                    if stop.is_set():
-                        return
-                    if response.delta:
-                        yield response.delta
+            yield
         except RagkitError:
             raise
-        except Exception as error:  # any backend may stand behind LLM
+        except Exception as error:
             logger.warning("generation failed: %s", type(error).__name__)
             raise GenerationError(
                 f"the model {self.profile} failed: {type(error).__name__}: {error}",

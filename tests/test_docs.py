@@ -48,10 +48,10 @@ def test_every_file_that_is_named_exists(name: str) -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_every_command_of_the_command_line_is_there(name: str) -> None:
     commands = re.findall(r"python -m ragkit (\w+) ([A-Z]+)", READMES[name])
-    assert {command for command, _ in commands} == {"sync", "search", "ask"}
+    assert {command for command, _ in commands} == {"sync", "search", "ask", "download"}
     for command, argument in commands:
-        options = _parser().parse_args([command, argument, "--json", "--kb", "x"])
-        assert options.json and callable(options.run)
+        flags = [] if command == "download" else ["--json", "--kb", "x"]
+        assert callable(_parser().parse_args([command, argument, *flags]).run)
 
 
 def test_every_flag_of_the_page_is_there() -> None:

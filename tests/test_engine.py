@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from llama_index.core.base.llms.types import ChatMessage, ChatResponseGen
 
 from ragkit.config import REPOSITORY, Settings
 from ragkit.engine import Engine
-from ragkit.errors import GenerationError, LibraryBusy
+from ragkit.errors import GenerationError, LibraryBusy, UsageError
 from ragkit.schema import Answer, Delta, Done, Event, Filters, Retrieved, Turn
 from tests.fakes import ScriptedLLM, WordEmbedding
 
@@ -127,6 +128,26 @@ def test_the_model_can_be_changed_while_the_library_is_open(library: Engine) -> 
     assert (library.profile, library.ask("年假有多少天？").text) == ("other", "十天[1]。")
     library.use_model(None)
     assert library.ask("年假有多少天？").profile == "quotes"
+
+
+def test_a_prompt_that_is_too_long_is_asked_again_with_less(library: Engine, folder: Make) -> None:
+    """A model with a small window once refused to answer at all."""
+    library.sync(folder(**{f"{n}.md": f"# 年假{n}\n\n年假的第{n}条规定。\n" for n in range(4)}))
+
+    class Narrow(ScriptedLLM):
+        def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseGen:
+            self.asked.append(list(messages))
+            if len(messages) > 2 or "[3]" in str(messages[-1].content):
+                raise UsageError("the prompt is too long", "")
+            return super().stream_chat(messages)
+
+    llm = Narrow().enqueue("好[1][3]。")
+    library.use_model(llm)
+    answer = library.ask("年假有哪些规定？", history=[Turn("a", "b")])
+    assert len(answer.hits) > 2 and answer.text == "好[1]。", (
+        "a passage that it was not given cannot be cited"
+    )
+    assert [len(messages) for messages in llm.asked[:2]] == [4, 2]
 
 
 def test_a_question_in_a_language_that_the_model_does_not_know_is_answered_in_quotes(library: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ragkit import config, log
@@ -16,10 +17,27 @@ if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
     from ragkit.engine import Engine
+    from ragkit.profiles import Profile
 
 logger = logging.getLogger(__name__)
 
 BootState = Literal["opening", "samples", "ready", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """The language model on its way into memory. "quotes": none was asked for and none is there."""
+
+    state: Literal["quotes", "choosing", "loading", "ready", "failed"] = "choosing"
+    profile: Profile | None = None
+    label: str = ""  # the precision, and where: "4-bit NF4, cuda"
+    needed_bytes: int = 0
+    done: float = 0.0  # 0 to 1
+    error: RagkitError | None = None
+
+
+class _Cancelled(BaseException):
+    """Ends a load when the page is closed; no Exception, so that nothing on the way takes it for a failure."""
 
 
 def is_default_library(settings: Settings) -> bool:
@@ -45,6 +63,7 @@ class Boot:
         self._cancel = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ragkit-boot", daemon=True)
         self.state: BootState = "opening"
+        self.model = ModelStatus()
         self.error: RagkitError | None = None
         self.samples: Progress | None = None
 
@@ -80,10 +99,14 @@ class Boot:
             self._thread.join(timeout=10)
         if self._engine is not None:
             self._engine.close()
+        if free := getattr(self._llm, "close", None):  # a model in this process: let its memory go
+            free()
 
     def _run(self) -> None:
         try:
-            self._open()
+            engine = self._open()
+            self._settled.set()
+            self._load_model(engine)
         except RagkitError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # the thread's edge: nobody above would see it
@@ -93,7 +116,7 @@ class Boot:
             self._opened.set()
             self._settled.set()
 
-    def _open(self) -> None:
+    def _open(self) -> Engine:
         from ragkit.engine import Engine  # heavy: only here, after the page is up
 
         engine = Engine.open(self._settings, llm=self._llm, embed_model=self._embed_model)
@@ -105,6 +128,41 @@ class Boot:
         engine.start()
         self.state = "ready"
         logger.info("ready: profile %s, %d documents", engine.profile, len(engine.documents()))
+        return engine
+
+    def _load_model(self, engine: Engine) -> None:
+        """Choose what answers and load it; until then, and if that fails, the quotes do."""
+        if self._llm is not None:
+            self.model = ModelStatus("ready")
+            return
+        from ragkit import profiles
+
+        try:
+            chosen = profiles.choose(self._settings)
+            if chosen.kind == "quotes":
+                self.model = ModelStatus("quotes", chosen)
+                return
+            self.model = ModelStatus("loading", chosen)
+            if plan := profiles.plan(chosen, self._settings):  # refuses what does not fit, before it swaps
+                self.model = replace(
+                    self.model, label=f"{plan.label}, {plan.device}", needed_bytes=plan.needed_bytes
+                )
+            llm = profiles.load(chosen, self._settings, progress=self._on_loading)
+            engine.use_model(llm, chosen.languages)
+            self._llm = llm
+            self.model = replace(self.model, state="ready", done=1.0)
+            logger.info("model ready: %s", self.model.label or chosen.kind)
+        except RagkitError as error:
+            self.model = replace(self.model, state="failed", error=error)
+            logger.warning("the model could not be loaded: %s", error.code)
+        except _Cancelled:
+            logger.info("the model's loading was cancelled")
+
+    def _on_loading(self, stage: str, done: float) -> None:
+        if self._cancel.is_set():
+            raise _Cancelled
+        # Quantising on a CPU takes minutes, the rest seconds.
+        self.model = replace(self.model, done=done)
 
     def _note(self, progress: Progress) -> None:
         self.samples = progress

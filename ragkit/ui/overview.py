@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from ragkit.config import Settings
@@ -31,6 +32,8 @@ class Overview:
             engine is not None and engine.embedding.state in {"waiting", "loading"}
         ):
             return False
+        if self._boot.model.state in {"choosing", "loading"}:
+            return False
         return engine is None or engine.embedding.state != "ready" or engine.coverage().complete
 
     def top_bar(self, strings: Strings) -> str:
@@ -50,8 +53,15 @@ class Overview:
             strings,
             command=sync_command(self._settings),
             semantic=engine is not None and embeds(engine),
-            shared=self._shared,
+            privacy=self._privacy(strings),
         )
+
+    def _privacy(self, strings: Strings) -> str:
+        """Say where documents, and the passages of an answer, go."""
+        chosen = self._boot.model.profile
+        if chosen and chosen.leaves_machine:
+            return strings("about_server", url=chosen.url)
+        return strings("about_shared" if self._shared else "about_private")
 
 
 def sync_command(settings: Settings) -> str:
@@ -77,15 +87,33 @@ def status(boot: Boot, strings: Strings) -> Status:
         done, total = (boot.samples.done, boot.samples.total) if boot.samples else (0, 0)
         long = strings("state_samples_long", done=done, total=total)
         return Status("busy", strings("state_samples"), long)
-    name, detail = profile(engine, strings)
-    return Status("ok", name, detail, search(engine, strings))
+    name, detail = profile(boot, engine, strings)
+    failure = boot.model.error
+    return Status(
+        "busy" if boot.model.state == "loading" else "ok",
+        name,
+        detail,
+        search(engine, strings),
+        error=strings("model_failed") if failure else "",
+        cause=str(failure) if failure else "",
+    )
 
 
-def profile(engine: Engine, strings: Strings) -> tuple[str, str]:
+def profile(boot: Boot, engine: Engine, strings: Strings) -> tuple[str, str]:
     """Name what answers, and say plainly what that means."""
+    model = boot.model
+    if model.state == "loading" and model.profile:
+        size = f"{model.needed_bytes / 1e9:.1f} GB" if model.needed_bytes else ""
+        long = strings("model_loading_long", percent=round(100 * model.done), label=model.label, size=size)
+        return strings("model_loading", name=model.profile.name), long
     if engine.profile == "quotes":
         return strings("profile_quotes"), strings("profile_quotes_long")
-    return engine.profile, strings("profile_model_long")
+    chosen = model.profile
+    if chosen and chosen.leaves_machine:
+        return chosen.name, strings("profile_server_long", url=chosen.url)
+    if chosen and chosen.languages == ("en",):
+        return chosen.name, strings("profile_english_long", label=model.label)
+    return engine.profile, model.label or strings("profile_model_long")
 
 
 def search(engine: Engine, strings: Strings) -> str:
@@ -102,11 +130,15 @@ def describe(boot: Boot, settings: Settings, strings: Strings) -> list[str]:
         while not boot.wait(0.5):  # short waits: Ctrl+C gets through
             pass
         engine = boot.engine()
+        while boot.model.state == "choosing":
+            time.sleep(0.1)
     except RagkitError as error:
         return [f"{strings('state_failed')}: {error.message}", error.hint]
     lines = [
-        strings("term_answers", profile=": ".join(profile(engine, strings))),
+        strings("term_answers", profile=": ".join(profile(boot, engine, strings))),
         strings("term_search", search=search(engine, strings)),
         strings("term_library", folder=settings.kb, documents=len(engine.documents())),
     ]
+    if failure := boot.model.error:
+        lines += [strings("model_failed"), failure.message, failure.hint]
     return lines

@@ -103,7 +103,7 @@ def about(
     *,
     command: str,
     semantic: bool,
-    shared: bool,
+    privacy: str,
 ) -> str:
     """What is in this knowledge base, and how else to fill it."""
     failed = sum(row.state == "failed" for row in rows)
@@ -120,7 +120,7 @@ def about(
     return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>
 <h2>{escape(strings("about_formats"))}</h2><ul class="formats">{formats}</ul>
 <h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(command)}</code>
-<p>{escape(strings("about_shared" if shared else "about_private"))}</p></aside>"""
+<p>{escape(privacy)}</p></aside>"""
 
 
 def drop_note(command: str, strings: Strings) -> str:
