@@ -1,4 +1,4 @@
-"""The command line: `python -m ragkit sync FOLDER`, `search QUESTION`, `ask QUESTION`, `download NAME`.
+"""The command line: `python -m ragkit sync FOLDER`, `search QUESTION`, `ask QUESTION`, `download NAME`, `doctor`.
 
 Results go to stdout (with --json as one document), progress and errors to stderr. Exit code 0: done,
 a refusal too; 1: some files failed; 2: wrong usage, or it could not start.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ragkit import __version__, config, models
 from ragkit.engine import Engine
-from ragkit.errors import RagkitError
+from ragkit.errors import RagkitError, UsageError
 from ragkit.schema import Answer, Citation, Delta, Done, Hit, Progress, SyncReport
 from ragkit.transfer import Transfer
 
@@ -30,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     config.prepare_environment()
     try:
-        return int(options.run(config.Settings.load(kb=options.kb), options))
+        settings = config.Settings.load(
+            kb=options.kb,
+            precision=getattr(options, "precision", None),
+            device=getattr(options, "device", None),
+        )
+        return int(options.run(settings, options))
     except RagkitError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -77,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     download.add_argument("--source", choices=("hub", "modelscope"), default="hub")
     download.set_defaults(run=_download, kb=None)
+
+    doctor = commands.add_parser("doctor", parents=[common], help="check this machine, or a model's folder")
+    doctor.add_argument(
+        "--model", metavar="DIR", help="check a model whole: files, tokenizer, a first answer"
+    )
+    doctor.add_argument("--no-load", action="store_true", help="with --model: look at its files only")
+    doctor.add_argument("--precision", choices=("auto", "4bit", "8bit", "bf16", "fp16", "fp32"))
+    doctor.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
+    doctor.add_argument("--port", type=_positive, default=7860, metavar="N")
+    doctor.add_argument("--lang", choices=("zh", "en"))
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -107,12 +123,12 @@ def _sync(settings: config.Settings, options: argparse.Namespace) -> int:
             f"{report.chunks} chunks, {embedded} embedded, {seconds:.1f} s"
         )
         for failure in report.failed:
-            print(f"failed: {failure.source}: {failure.message}\n        {failure.hint}", file=sys.stderr)
+            print(f"failed: {failure.source}: {failure.message} {failure.hint}".rstrip(), file=sys.stderr)
     return 1 if report.failed else 0
 
 
 def _search(settings: config.Settings, options: argparse.Namespace) -> int:
-    with Engine.open(settings) as engine:
+    with _open_existing(settings) as engine:
         engine.load_embedding()
         hits = engine.search(options.question, limit=options.limit)
     if options.json:
@@ -127,7 +143,7 @@ def _search(settings: config.Settings, options: argparse.Namespace) -> int:
 
 
 def _ask(settings: config.Settings, options: argparse.Namespace) -> int:
-    with Engine.open(settings) as engine:
+    with _open_existing(settings) as engine:
         engine.load_embedding()
         if options.json:
             _print_json(_answer_json(engine.ask(options.question)))
@@ -159,6 +175,35 @@ def _download(settings: config.Settings, options: argparse.Namespace) -> int:
     line.end()
     print(folder)
     return 0
+
+
+def _doctor(settings: config.Settings, options: argparse.Namespace) -> int:
+    from ragkit import doctor
+
+    line = _ProgressLine()
+    report = doctor.examine(
+        settings,
+        model=options.model,
+        load=not options.no_load,
+        port=options.port,
+        on_check=lambda check: line.show(check.id),
+    )
+    line.end()
+    if options.json:
+        _print_json(report.as_json())
+    else:
+        print(doctor.render(report, options.lang or settings.language or doctor.default_language()))
+    return report.exit_code
+
+
+def _open_existing(settings: config.Settings) -> Engine:
+    """A knowledge base to read from: a wrong path must not make a new, empty one."""
+    if not (settings.kb / "kb.sqlite").is_file():
+        raise UsageError(
+            f"there is no knowledge base in {settings.kb}",
+            "Make one: python -m ragkit sync FOLDER  (with the same --kb), or start the page once.",
+        )
+    return Engine.open(settings)
 
 
 def _place(at: Hit | Citation) -> str:
@@ -221,7 +266,8 @@ class _ProgressLine:
         self._every_s = 0.1 if self._live else 5.0
 
     def __call__(self, progress: Progress) -> None:
-        self.show(f"{_STAGES[progress.stage]} {progress.done}/{progress.total} {progress.current}")
+        if progress.total:
+            self.show(f"{_STAGES[progress.stage]} {progress.done}/{progress.total} {progress.current}")
 
     def show(self, text: str) -> None:
         if time.monotonic() - self._last < self._every_s:

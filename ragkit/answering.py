@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SIMPLE_PASSAGES = 2  # what the smallest models can keep apart
 _LEAST_OUTPUT = 256  # tokens of the window that a prompt leaves to the answer
 
 
@@ -37,6 +38,7 @@ class Answerer:
     settings: Settings
     store: Store
     llm: LLM | None
+    simple: bool  # the model is one of the smallest
     profile: str
     retrieve: Callable[[str, int, Filters], Retrieval]
 
@@ -121,7 +123,11 @@ class Answerer:
         shorter: list[tuple[Sequence[Turn], int]] = [((), n) for n in range(len(answer.hits), 0, -1)]
         refused: UsageError | None = None
         for turns, given in [(history, len(answer.hits)), *shorter]:
-            messages = prompts.with_documents(answer.question, answer.hits[:given], turns, speaks, room)
+            if self.simple:
+                given = min(given, _SIMPLE_PASSAGES)
+                messages = prompts.simple(answer.question, answer.hits[:given])
+            else:
+                messages = prompts.with_documents(answer.question, answer.hits[:given], turns, speaks, room)
             try:
                 return self._stream_chat(llm, messages), given
             except UsageError as error:

@@ -17,6 +17,7 @@ _MARKER = re.compile(
 # The beginning of something that may become a marker when more text comes.
 _PARTIAL = re.compile(rf"[\[【［(（](?:{_WORD}|[\d\s,，、;；和&:：-]|[来资片引文出SsPp]\w{{0,7}})*$")
 _LONGEST_MARKER = 40
+NEARLY_A_COPY = 0.7
 
 
 class MarkerStream:
@@ -55,28 +56,34 @@ def _numbers(found: re.Match[str]) -> list[int]:
 
 
 def place(answer: str, hits: Sequence[Hit]) -> list[Citation]:
-    """Find for each [n] of a finished answer the sentence of passage n that its own sentence rests on."""
+    """Find for each [n] of a finished answer the sentence of passage n that its own sentence rests on.
+
+    A sentence that names no number is looked up in all passages, and cited only where it is nearly a copy.
+    """
     found: dict[tuple[int, int], Citation] = {}
     for start, end in sentences(answer):
         numbers = [int(n) for n in re.findall(r"\[(\d{1,2})\]", answer[start:end])]
         claim = {token.term for token in analyse(mask(re.sub(r"\[\d{1,2}\]", " ", answer[start:end])))}
-        for number in numbers:
-            if 1 <= number <= len(hits):
-                hit = hits[number - 1]
-                low, high = _support(claim, hit.text)
-                found.setdefault((number, low), _citation(number, hit, low, high))
+        supports = {n: _support(claim, hits[n - 1].text) for n in numbers if 1 <= n <= len(hits)}
+        if not numbers and hits:
+            number, support = max(
+                ((n, _support(claim, hit.text)) for n, hit in enumerate(hits, 1)), key=lambda item: item[1][2]
+            )
+            supports = {number: support} if support[2] >= NEARLY_A_COPY else {}
+        for number, (low, high, _) in supports.items():
+            found.setdefault((number, low), _citation(number, hits[number - 1], low, high))
     return list(found.values())
 
 
-def _support(claim: set[str], passage: str) -> tuple[int, int]:
-    """The span of the sentence that shares most with the claim, measured against both lengths (F1)."""
+def _support(claim: set[str], passage: str) -> tuple[int, int, float]:
+    """The span of the sentence that shares most with the claim, and how much: F1, against both lengths."""
     best, best_score = (0, len(passage)), 0.0
     for start, end in sentences(passage):
         terms = {token.term for token in analyse(mask(passage[start:end]))}
         score = 2 * len(terms & claim) / (len(terms) + len(claim)) if terms else 0.0
         if score > best_score:
             best, best_score = (start, end), score
-    return best
+    return (*best, best_score)
 
 
 def _citation(number: int, hit: Hit, start: int, end: int) -> Citation:

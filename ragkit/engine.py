@@ -112,11 +112,15 @@ class Engine:
         """What answers: "quotes", or the name of the language model."""
         return QUOTES if self._llm is None else (self._llm.metadata.model_name or type(self._llm).__name__)
 
-    def use_model(self, llm: LLM | None, languages: Sequence[Language] = ("zh", "en")) -> None:
+    def use_model(
+        self, llm: LLM | None, languages: Sequence[Language] = ("zh", "en"), *, simple: bool = False
+    ) -> None:
         """Let `llm` answer from the next question on; None: quotes again. An answer under way goes on.
 
-        Questions in a language that is not among `languages` are answered in quotes.
+        Questions in a language that is not among `languages` are answered in quotes. `simple`: the model
+        is one of the smallest, and gets fewer passages and a shorter prompt.
         """
+        self._simple = simple
         self._llm = llm
         self._languages = frozenset(languages)
 
@@ -244,7 +248,7 @@ class Engine:
 
         The command line waits for this; the page leaves it to `start`.
         """
-        if not self.load_embedding() or self._embedder is None:
+        if self._nothing_to_embed() or not self.load_embedding() or self._embedder is None:
             return 0
         stop = cancel or threading.Event()
         return index.backfill(
@@ -254,6 +258,11 @@ class Engine:
             cancelled=lambda: stop.is_set() or self._closed.is_set(),
         )
 
+    def _nothing_to_embed(self) -> bool:
+        """Told without loading the model, where its record is known: seconds for a sync that changed nothing."""
+        known = self._embedder is None and self.settings.embedding == "auto"
+        return known and not self._store.without_vector(embedding.BUNDLED.key)
+
     def start(self) -> None:
         """Load the model and keep the vectors complete from now on, in a thread of its own."""
         if self._thread is None:
@@ -262,6 +271,7 @@ class Engine:
             self._thread.start()
 
     def _keep_embedded(self) -> None:
+        self.load_embedding()
         while not self._closed.is_set():
             # Now and then without a call too: another process may have synced.
             self._wake.wait(timeout=20)
@@ -318,7 +328,7 @@ class Engine:
         """
         llm = self._llm_for(question)
         profile = QUOTES if llm is None else self.profile
-        answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve)
+        answerer = Answerer(self.settings, self._store, llm, self._simple, profile, self._retrieve)
         filters = filters or Filters()
         if not documents:
             return answerer.without_documents(question, history, stop or threading.Event())

@@ -88,7 +88,8 @@ class Indexer:
         folder = root.folder
         if folder is None or not folder.is_dir():
             raise UsageError(
-                f"{folder} is not a folder that can be read", "Check the path, or plug in the drive."
+                f"{folder} is not a folder that can be read",
+                "Check the path; if it is on a drive, see that the drive is there.",
             )
         known = self._store.manifest(root.id)
         run.progress(Progress("scan", 0, 0))

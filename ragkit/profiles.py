@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 QUOTES = "quotes"
 # The window and answer that a server is asked for; it does not say what its model has.
 SERVER_WINDOW, SERVER_ANSWER = 8192, 512
+SIMPLE_ANSWER = 96  # tokens; the smallest models only repeat themselves after that
 _TIMEOUT_S = 5.0
 
 OnLoading = Callable[[str, float], None]
@@ -40,6 +41,7 @@ class Profile:
     url: str = ""  # of a server
     languages: tuple[Language, ...] = ("zh", "en")  # a question in another one is answered in quotes
     leaves_machine: bool = False  # the passages are sent to another computer
+    simple: bool = False  # one of the smallest models: short prompts, short answers
 
 
 def choose(settings: Settings) -> Profile:
@@ -80,19 +82,23 @@ def load(profile: Profile, settings: Settings, *, progress: OnLoading | None = N
         return None
     from ragkit import llm
 
-    return llm.load(
+    model = llm.load(
         profile.path,
         precision=settings.precision,
         device=settings.device,
         progress=progress,
         cache_dir=settings.data_dir / "models" / ".quantised",
     )
+    if profile.simple:
+        model.max_new_tokens = SIMPLE_ANSWER
+    return model
 
 
 def _local(name: str, path: Path) -> Profile:
     known = models.find_known(name)
     shown = path.name if Path(name).expanduser().exists() else name
-    return Profile("local", shown, path=path, languages=known.languages if known else ("zh", "en"))
+    languages = known.languages if known else ("zh", "en")
+    return Profile("local", shown, path=path, languages=languages, simple=name == models.SMOLLM2)
 
 
 def _fits(model: models.LocalModel, settings: Settings) -> bool:

@@ -28,6 +28,9 @@ _QUESTION = {
     "en": "Sources:\n{sources}\n\nQuestion: {question}",
 }
 _SOURCE = "[{number}] {place}\n{text}"
+# For models of a hundred million parameters: with rules, numbers or an earlier turn before them they repeat
+# the rules or loop (tried on SmolLM2-135M).
+_SIMPLE = "Use the text to answer the question in one sentence.\n\nText:\n{text}\n\nQuestion: {question}"
 _OPEN_SYSTEM = {
     "zh": "你是一个乐于助人的助手，用中文简明地回答。",
     "en": "You are a helpful assistant. Answer briefly.",
@@ -96,6 +99,12 @@ def with_documents(
         turns = turns[(len(turns) + 1) // 2 :]
     past = [message for asked, turn in turns for message in (asked, Message("assistant", turn.answer))]
     return [system, *past, last]
+
+
+def simple(question: str, hits: Sequence[Hit]) -> list[Message]:
+    """The prompt for the smallest models: English, one message, no numbers."""
+    text = "\n\n".join(hit.text for hit in hits)
+    return [Message("user", _SIMPLE.format(text=text, question=question))]
 
 
 def without_documents(question: str, history: Sequence[Turn], language: Language) -> list[Message]:

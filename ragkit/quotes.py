@@ -17,10 +17,12 @@ MOST = 3  # sentences in an answer
 NEW_SHARE = 0.2
 # ...or score nearly as well as the best.
 NEAR_BEST = 0.85
+FAR_FROM_BEST = 0.55  # what scores lower is beside the point, whatever it adds
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
 DEFINITION_BONUS = 0.5
 FIGURE_BONUS = 0.2
 LANGUAGE_BONUS = 0.4  # where the documents say it in both, the question's own language
+FRAGMENT_MALUS = 0.25  # a title or a table's header that no end of a sentence closes
 RANK_BONUS = 0.15  # of the first passage; the others get a share of it
 
 _LEADING_MARK = re.compile(r"(?:[-*+•·▪●]\s+|\d{1,3}(?:[.)]\s+|、\s*)|#{1,6}\s+|>\s*|\|\s*|\[[ xX]\]\s+)+")
@@ -34,6 +36,7 @@ _DEFINES = re.compile(
 _COPULA = re.compile(
     r"(?:^|[^不])(?:是|指|即|为)(?:一|指|由|专|用|把|将|对|在|\w)|\b(?:is|are|means|refers to)\b", re.I
 )
+_IS_SENTENCE = re.compile(r"[。！？.!?…；;：:][”’」』）)】》\"'\]*`_]*\s*$|\n")
 _COUNTS = re.compile(
     r"多少|几|多久|多长|多大|多高|什么时候|何时|哪一?年|日期|\bhow (?:many|much|long|old|often|far)\b|\bwhen\b",
     re.I,
@@ -93,7 +96,8 @@ def _spread(
     for score, terms, quote in scored:
         new = sum(weights[term] for term in terms - told) / total
         words = _plain(quote.text)
-        if chosen and (words in said or (new < NEW_SHARE and score < NEAR_BEST * scored[0][0])):
+        floor = (FAR_FROM_BEST if new >= NEW_SHARE else NEAR_BEST) * scored[0][0]
+        if chosen and (words in said or score < floor):
             continue
         chosen.append(quote)
         told |= terms
@@ -105,6 +109,8 @@ def _spread(
 
 def _bonus(question: str, sentence: str, told: frozenset[str]) -> float:
     bonus = LANGUAGE_BONUS if language(sentence) == language(question) else 0.0
+    if not _IS_SENTENCE.search(sentence):
+        bonus -= FRAGMENT_MALUS
     if told and _DEFINES.search(question):
         # "X is ...": the copula stands right after the first thing that was asked for.
         first = next((token for token in analyse(sentence) if token.term in told), None)

@@ -67,5 +67,11 @@ def test_a_passage_may_be_cited_for_several_sentences() -> None:
     assert [c.quote for c in cited] == ["Dogs bark at night.", "Cats sleep all day."]
 
 
+def test_a_sentence_without_a_number_is_cited_only_where_it_is_nearly_a_copy() -> None:
+    passages = [hit("Dogs bark at night."), hit("Cats sleep all day long.")]
+    (citation,) = place("Cats sleep all day. Nobody knows why dogs like water.", passages)
+    assert (citation.number, citation.quote) == (2, "Cats sleep all day long.")
+
+
 def test_a_number_without_a_passage_is_no_citation() -> None:
     assert place("so it is [4].", [hit("x.")]) == []

@@ -33,7 +33,7 @@ LEVELS = (
     {"readers", "chunking", "embedding", "internlm2", "store", "sqlite_file", "hub", "model_facts", "worker"},
     {"sqlite_store", "index", "retrieval", "download", "loading", "responses"},
     {"answering", "llm"},
-    {"engine", "profiles"},
+    {"engine", "profiles", "doctor"},
     {"llamaindex"},
     {"ui", "__main__"},
     {"demo"},

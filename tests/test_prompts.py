@@ -49,6 +49,14 @@ def test_the_system_prompt_speaks_the_language_of_the_question() -> None:
     assert en.startswith("You answer questions about documents. Use only the numbered sources")
 
 
+def test_the_smallest_models_get_one_plain_message() -> None:
+    (message,) = prompts.simple("How long?", [hit("Ten days."), hit("See there.")])
+    assert message == (
+        "user",
+        "Use the text to answer the question in one sentence.\n\nText:\nTen days.\n\nSee there.\n\nQuestion: How long?",
+    )
+
+
 def test_without_documents_the_model_gets_the_bare_question() -> None:
     messages = prompts.without_documents("xtuner是什么？", [Turn("a", "b")], "zh")
     assert [m.content for m in messages[1:]] == ["a", "b", "xtuner是什么？"]

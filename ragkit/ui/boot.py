@@ -148,7 +148,7 @@ class Boot:
                     self.model, label=f"{plan.label}, {plan.device}", needed_bytes=plan.needed_bytes
                 )
             llm = profiles.load(chosen, self._settings, progress=self._on_loading)
-            engine.use_model(llm, chosen.languages)
+            engine.use_model(llm, chosen.languages, simple=chosen.simple)
             self._llm = llm
             self.model = replace(self.model, state="ready", done=1.0)
             logger.info("model ready: %s", self.model.label or chosen.kind)
