@@ -20,6 +20,7 @@ NEAR_BEST = 0.85
 FAR_FROM_BEST = 0.55  # what scores lower is beside the point, whatever it adds
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
 DEFINITION_BONUS = 0.5
+SUBJECT_SHARE = 0.6
 FIGURE_BONUS = 0.2
 LANGUAGE_BONUS = 0.4  # where the documents say it in both, the question's own language
 FRAGMENT_MALUS = 0.25  # a title or a table's header that no end of a sentence closes
@@ -27,6 +28,7 @@ RANK_BONUS = 0.15  # of the first passage; the others get a share of it
 
 _LEADING_MARK = re.compile(r"(?:[-*+•·▪●]\s+|\d{1,3}(?:[.)]\s+|、\s*)|#{1,6}\s+|>\s*|\|\s*|\[[ xX]\]\s+)+")
 _TRAILING_MARK = re.compile(r"\s*(?:\||#+)\s*$")
+_NUMBERED_TITLE = re.compile(r"(?:[一二三四五六七八九十]{1,3}、|第[一二三四五六七八九十\d]{1,4}[章节条部篇])")
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _ITEM = r"\s*(?:[-*+•·▪●]|\d{1,3}[.)、])\s?[^\n]+"
 _ANNOUNCED = re.compile(rf"\s*(?:```[^\n]*\n.*?```|(?:{_ITEM}(?:\n|\Z)){{1,12}})", re.S)
@@ -80,7 +82,7 @@ def select(question: str, hits: Sequence[Hit], weights: Mapping[str, float]) -> 
             share = sum(weights[term] for term in told) / total
             above = sum(weights[term] for term in (under & weights.keys()) - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
-            score += _bonus(question, quote.text, told)
+            score += _bonus(question, quote.text, told, weights)
             scored.append((score, told, quote))
     scored.sort(key=lambda item: -item[0])
     return _spread(scored, weights, total)
@@ -107,18 +109,25 @@ def _spread(
     return chosen
 
 
-def _bonus(question: str, sentence: str, told: frozenset[str]) -> float:
+def _bonus(question: str, sentence: str, told: frozenset[str], weights: Mapping[str, float]) -> float:
     bonus = LANGUAGE_BONUS if language(sentence) == language(question) else 0.0
     if not _IS_SENTENCE.search(sentence):
         bonus -= FRAGMENT_MALUS
-    if told and _DEFINES.search(question):
-        # "X is ...": the copula stands right after the first thing that was asked for.
-        first = next((token for token in analyse(sentence) if token.term in told), None)
-        if first is not None and first.start <= 8 and _COPULA.search(sentence[first.end : first.end + 24]):
-            bonus += DEFINITION_BONUS
+    if told and _DEFINES.search(question) and _defines(sentence, told, weights):
+        bonus += DEFINITION_BONUS
     if _COUNTS.search(question) and _FIGURE.search(sentence):
         bonus += FIGURE_BONUS
     return bonus
+
+
+def _defines(sentence: str, told: frozenset[str], weights: Mapping[str, float]) -> bool:
+    """Whether it says "X is ...": the copula right after what was asked for, most of which stands before it."""
+    first = next((token for token in analyse(sentence) if token.term in told), None)
+    copula = _COPULA.search(sentence, first.end, first.end + 24) if first and first.start <= 8 else None
+    if copula is None:
+        return False
+    subject = _terms(sentence[: copula.start() + 1]) & told
+    return sum(weights[term] for term in subject) >= SUBJECT_SHARE * sum(weights.values())
 
 
 def _quotable(hit: Hit) -> list[tuple[int, int]]:
@@ -133,7 +142,8 @@ def _quotable(hit: Hit) -> list[tuple[int, int]]:
         if spans and start < spans[-1][1]:
             continue  # taken along already
         mark = _LEADING_MARK.match(text, start, end)
-        if _FENCE.match(text, start, end) or (mark and mark[0].startswith("#")):
+        is_title = _NUMBERED_TITLE.match(text, start, end) and not _IS_SENTENCE.search(text[start:end])
+        if is_title or _FENCE.match(text, start, end) or (mark and mark[0].startswith("#")):
             continue
         start = mark.end() if mark else start
         tail = _TRAILING_MARK.search(text, start, end)

@@ -47,11 +47,12 @@ def test_every_file_that_is_named_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_command_of_the_command_line_is_there(name: str) -> None:
-    commands = re.findall(r"python -m ragkit (\w+) ([A-Z]+)", READMES[name])
-    assert {command for command, _ in commands} == {"sync", "search", "ask", "download"}
+    table = "\n".join(blocks(READMES[name], "bash"))
+    commands = re.findall(r"python -m ragkit (\w+) ([A-Z]*)", table)
+    assert {command for command, _ in commands} == {"sync", "search", "ask", "download", "doctor"}
     for command, argument in commands:
         flags = [] if command == "download" else ["--json", "--kb", "x"]
-        assert callable(_parser().parse_args([command, argument, *flags]).run)
+        assert callable(_parser().parse_args([command, *filter(None, [argument]), *flags]).run)
 
 
 def test_every_flag_of_the_page_is_there() -> None:

@@ -135,6 +135,7 @@ class _Page:
             )
         panel.show_turn(self._show_turn, conversation, panel, **_AT_ONCE)
         self._chatbot.clear(self._show_nothing, None, panel, **_AT_ONCE)
+        self._chatbot.undo(self._show_nothing, None, panel, **_AT_ONCE)
 
     def _example_questions(self, language: Language, number: int = 3) -> list[str]:
         """A few, spread over the list, so that they show different documents."""
