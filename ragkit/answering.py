@@ -38,9 +38,9 @@ class Answerer:
     settings: Settings
     store: Store
     llm: LLM | None
-    simple: bool  # the model is one of the smallest
     profile: str
     retrieve: Callable[[str, int, Filters], Retrieval]
+    simple: bool = False  # the model is one of the smallest
 
     def stream(
         self,

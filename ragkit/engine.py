@@ -328,7 +328,7 @@ class Engine:
         """
         llm = self._llm_for(question)
         profile = QUOTES if llm is None else self.profile
-        answerer = Answerer(self.settings, self._store, llm, self._simple, profile, self._retrieve)
+        answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
         filters = filters or Filters()
         if not documents:
             return answerer.without_documents(question, history, stop or threading.Event())

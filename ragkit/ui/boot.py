@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ragkit import config, log
 from ragkit.config import Settings
-from ragkit.errors import RagkitError
+from ragkit.errors import ModelError, RagkitError
 from ragkit.schema import Progress
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 BootState = Literal["opening", "samples", "ready", "failed"]
 
 
@@ -106,7 +109,7 @@ class Boot:
         try:
             engine = self._open()
             self._settled.set()
-            self._load_model(engine)
+            self._load_models(engine)
         except RagkitError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # the thread's edge: nobody above would see it
@@ -125,38 +128,65 @@ class Boot:
         self._opened.set()
         if is_default_library(self._settings) and config.SAMPLES.is_dir():
             engine.seed(config.SAMPLES, progress=self._note, cancel=self._cancel)
-        engine.start()
         self.state = "ready"
         logger.info("ready: profile %s, %d documents", engine.profile, len(engine.documents()))
         return engine
 
-    def _load_model(self, engine: Engine) -> None:
-        """Choose what answers and load it; until then, and if that fails, the quotes do."""
+    def _load_models(self, engine: Engine) -> None:
+        """Bring up the dense leg and what answers; until then, and if that fails, words and quotes do.
+
+        One after the other: transformers fills its modules when they are first used, and two threads that
+        import from it at once fail with "cannot import name".
+        """
         if self._llm is not None:
             self.model = ModelStatus("ready")
+        chosen = None if self._llm is not None else self._attempt(self._choose)
+        engine.load_embedding()
+        if chosen is None or chosen.kind == "quotes":
+            engine.start()
             return
+        if chosen.kind == "local":
+            self._attempt(lambda: import_module("ragkit.llm"))
+        engine.start()
+        if self.model.state == "loading":
+            self._attempt(lambda: self._load(engine, chosen))
+
+    def _choose(self) -> Profile:
         from ragkit import profiles
 
+        chosen = profiles.choose(self._settings)
+        self.model = ModelStatus("quotes" if chosen.kind == "quotes" else "loading", chosen)
+        if plan := profiles.plan(chosen, self._settings):  # refuses what does not fit, before it swaps
+            self.model = replace(
+                self.model, label=f"{plan.label}, {plan.device}", needed_bytes=plan.needed_bytes
+            )
+        return chosen
+
+    def _load(self, engine: Engine, chosen: Profile) -> None:
+        from ragkit import profiles
+
+        llm = profiles.load(chosen, self._settings, progress=self._on_loading)
+        engine.use_model(llm, chosen.languages, simple=chosen.simple)
+        self._llm = llm
+        self.model = replace(self.model, state="ready", done=1.0)
+        logger.info("model ready: %s", self.model.label or chosen.kind)
+
+    def _attempt(self, step: Callable[[], Result]) -> Result | None:
+        """Run one step on the way to a model; when it fails the quotes go on answering, and the page says why."""
         try:
-            chosen = profiles.choose(self._settings)
-            if chosen.kind == "quotes":
-                self.model = ModelStatus("quotes", chosen)
-                return
-            self.model = ModelStatus("loading", chosen)
-            if plan := profiles.plan(chosen, self._settings):  # refuses what does not fit, before it swaps
-                self.model = replace(
-                    self.model, label=f"{plan.label}, {plan.device}", needed_bytes=plan.needed_bytes
-                )
-            llm = profiles.load(chosen, self._settings, progress=self._on_loading)
-            engine.use_model(llm, chosen.languages, simple=chosen.simple)
-            self._llm = llm
-            self.model = replace(self.model, state="ready", done=1.0)
-            logger.info("model ready: %s", self.model.label or chosen.kind)
+            return step()
+        except _Cancelled:
+            logger.info("the model's loading was cancelled")
         except RagkitError as error:
             self.model = replace(self.model, state="failed", error=error)
             logger.warning("the model could not be loaded: %s", error.code)
-        except _Cancelled:
-            logger.info("the model's loading was cancelled")
+        except Exception as error:  # noqa: BLE001  # many libraries stand behind a model
+            log.failed(logger, "loading the model", error)
+            failure = ModelError(
+                f"{type(error).__name__}: {error}", "Run: python -m ragkit doctor --model DIR"
+            )
+            self.model = replace(self.model, state="failed", error=failure)
+        return None
 
     def _on_loading(self, stage: str, done: float) -> None:
         if self._cancel.is_set():
