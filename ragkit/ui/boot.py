@@ -155,11 +155,17 @@ class Boot:
         from ragkit import profiles
 
         chosen = profiles.choose(self._settings)
-        self.model = ModelStatus("quotes" if chosen.kind == "quotes" else "loading", chosen)
-        if plan := profiles.plan(chosen, self._settings):  # refuses what does not fit, before it swaps
-            self.model = replace(
-                self.model, label=f"{plan.label}, {plan.device}", needed_bytes=plan.needed_bytes
-            )
+        if chosen.kind == "quotes":
+            self.model = ModelStatus("quotes", chosen)
+            return chosen
+        self.model = ModelStatus("choosing", chosen)
+        plan = profiles.plan(chosen, self._settings)  # refuses what does not fit, before it swaps
+        self.model = ModelStatus(
+            "loading",
+            chosen,
+            label=f"{plan.label}, {plan.device}" if plan else "",
+            needed_bytes=plan.needed_bytes if plan else 0,
+        )
         return chosen
 
     def _load(self, engine: Engine, chosen: Profile) -> None:
