@@ -21,6 +21,7 @@ from ragkit.config import Settings
 from ragkit.errors import GenerationError, LibraryBusy, ModelError, RagkitError
 from ragkit.readers.client import ReaderProcess
 from ragkit.schema import (
+    QUOTES,
     Answer,
     Coverage,
     Document,
@@ -31,9 +32,9 @@ from ragkit.schema import (
     Hit,
     Language,
     OnProgress,
-    Progress,
     SyncReport,
     Turn,
+    no_progress,
 )
 from ragkit.sqlite_store import SqliteStore
 from ragkit.text import language
@@ -44,12 +45,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-QUOTES = "quotes"
 _SEEDED = "seeded"  # meta: the sample documents went in once
 _LOCK_WAIT_S = 30.0
-
-
-def _quiet(_: Progress) -> None: ...
 
 
 class Engine:
@@ -142,7 +139,7 @@ class Engine:
         folder: Path,
         *,
         dry_run: bool = False,
-        progress: OnProgress = _quiet,
+        progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
         """Make the library hold what `folder` holds now; documents of other roots stay as they are.
@@ -160,7 +157,7 @@ class Engine:
         return report
 
     def seed(
-        self, folder: Path, *, progress: OnProgress = _quiet, cancel: threading.Event | None = None
+        self, folder: Path, *, progress: OnProgress = no_progress, cancel: threading.Event | None = None
     ) -> SyncReport:
         """Put the sample documents in, once in the life of a library: one that was deleted stays away."""
         if self._store.meta(_SEEDED):
@@ -175,7 +172,7 @@ class Engine:
         uploads: Sequence[tuple[Path, str]],
         *,
         on_conflict: Literal["ask", "replace", "keep_both"] = "ask",
-        progress: OnProgress = _quiet,
+        progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
         """Take in dropped files: (temporary file, display name). Raises LibraryBusy, StoreError."""
@@ -192,7 +189,7 @@ class Engine:
             return self._indexer.remove(ids)
 
     def reread(
-        self, ids: Sequence[int], *, progress: OnProgress = _quiet, cancel: threading.Event | None = None
+        self, ids: Sequence[int], *, progress: OnProgress = no_progress, cancel: threading.Event | None = None
     ) -> SyncReport:
         """Read documents again from their files."""
         with self._writing():
@@ -238,12 +235,10 @@ class Engine:
                     self._embedder = embedding.load(self.settings.embedding, self.settings.device)
                     self.embedding = EmbeddingStatus("ready", self._embedder.record.name)
                 except RagkitError as error:
-                    self.embedding = replace(
-                        self.embedding, state="failed", error=error.message, hint=error.hint
-                    )
+                    self._embedding_failed(error)
             return self._embedder is not None
 
-    def embed(self, *, progress: OnProgress = _quiet, cancel: threading.Event | None = None) -> int:
+    def embed(self, *, progress: OnProgress = no_progress, cancel: threading.Event | None = None) -> int:
         """Load the model and embed what has no vector yet; give back how many chunks that were.
 
         The command line waits for this; the page leaves it to `start`.
@@ -257,6 +252,11 @@ class Engine:
             progress=progress,
             cancelled=lambda: stop.is_set() or self._closed.is_set(),
         )
+
+    def _embedding_failed(self, error: RagkitError) -> None:
+        """From now on words alone are searched, and the status says why."""
+        self._embedder = None
+        self.embedding = replace(self.embedding, state="failed", error=error.message, hint=error.hint)
 
     def _nothing_to_embed(self) -> bool:
         """Told without loading the model, where its record is known: seconds for a sync that changed nothing."""
@@ -280,8 +280,7 @@ class Engine:
                 self.embed()
             except RagkitError as error:
                 logger.warning("vectors could not be made: %s", error.code)
-                self.embedding = replace(self.embedding, state="failed", error=error.message, hint=error.hint)
-                self._embedder = None
+                self._embedding_failed(error)
                 return
 
     # ── Questions ──
@@ -295,8 +294,7 @@ class Engine:
             return retrieval.retrieve(self._store, self._embedder, question, limit=limit, filters=filters)
         except ModelError as error:
             # The question is answered by words alone rather than not at all; the page says so.
-            self.embedding = replace(self.embedding, state="failed", error=error.message, hint=error.hint)
-            self._embedder = None
+            self._embedding_failed(error)
             return retrieval.retrieve(self._store, None, question, limit=limit, filters=filters)
 
     def ask(

@@ -20,7 +20,7 @@ from ragkit.embedding import Embedder
 from ragkit.errors import FileVanished, ReadError, UsageError
 from ragkit.readers import READERS_VERSION, supported
 from ragkit.readers.client import ReaderProcess
-from ragkit.schema import Conflict, Failure, OnProgress, Progress, SyncReport
+from ragkit.schema import Conflict, Failure, OnProgress, Progress, SyncReport, no_progress
 from ragkit.store import FileFacts, ManifestRow, Root, Store, StoredChunk, TermedChunk
 from ragkit.text import ANALYSER_VERSION, analyse
 
@@ -30,9 +30,6 @@ MADE_BY = f"reader {READERS_VERSION}, chunker {CHUNKER_VERSION}"
 UPLOADS = Root("uploads", "uploads", None)
 _OPEN_IT = "Check that it is still there and that you may read it."
 SLICE = 512  # chunks embedded between two commits, sorted by length
-
-
-def _quiet(_: Progress) -> None: ...
 
 
 @dataclass(slots=True)
@@ -79,7 +76,7 @@ class Indexer:
         root: Root,
         *,
         dry_run: bool = False,
-        progress: OnProgress = _quiet,
+        progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
         """Make the root's documents what its folder holds. Raises UsageError when it cannot be read:
@@ -155,7 +152,7 @@ class Indexer:
         uploads: Sequence[tuple[Path, str]],
         *,
         on_conflict: str = "ask",
-        progress: OnProgress = _quiet,
+        progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
         """Take in files that a user dropped: (temporary file, display name). The originals are kept by
@@ -198,7 +195,7 @@ class Indexer:
         self,
         doc_ids: Sequence[int],
         *,
-        progress: OnProgress = _quiet,
+        progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
         """Read documents again, whatever the manifest says."""
@@ -214,17 +211,15 @@ class Indexer:
             if run.cancel.is_set():
                 break
             run.progress(Progress("read", done, len(rows), f"{root.label}/{path}"))
-            file = self.original(root, path, row.facts)
-            self._read(root, path, file, row, run)
+            self._read(root, path, self.original(root, path, row.facts), row, run)
         self._store.purge_vectors()
         return run.report(self._store.coverage().chunks)
 
     def remove(self, doc_ids: Sequence[int]) -> SyncReport:
         """Forget documents with everything of them: text, terms, vectors, kept original."""
-        run = _Run(_quiet, threading.Event())
-        wanted = set(doc_ids)
-        run.removed += [document.source for document in self._store.documents() if document.id in wanted]
-        self._store.remove(sorted(wanted))
+        run = _Run(no_progress, threading.Event())
+        run.removed += [document.source for document in self._store.documents() if document.id in doc_ids]
+        self._store.remove(doc_ids)
         self._store.purge_vectors()
         self._drop_originals()
         return run.report(self._store.coverage().chunks)
@@ -283,7 +278,7 @@ def backfill(
     store: Store,
     embedder: Embedder,
     *,
-    progress: OnProgress = _quiet,
+    progress: OnProgress = no_progress,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> int:
     """Embed the chunks that have no vector of this model yet, and count them. Stops soon after

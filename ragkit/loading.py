@@ -89,13 +89,19 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
     return {*internlm2_tokenizer.stop_ids(tokenizer), *(i for i in listed if isinstance(i, int))}
 
 
-def _load_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
+def read_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
+    """Read the folder's tokenizer, whether or not it has a chat template."""
     if facts.model_type == internlm2.MODEL_TYPE and not facts.gguf:
         return internlm2_tokenizer.load_tokenizer(facts.folder)
     gguf = {"gguf_file": facts.gguf} if facts.gguf else {}
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         facts.folder, trust_remote_code=False, local_files_only=True, **gguf
     )
+    return tokenizer
+
+
+def _load_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
+    tokenizer = read_tokenizer(facts)
     if not tokenizer.chat_template:
         raise ModelError(
             f"{facts.name} has no chat template: it only continues texts.",

@@ -16,12 +16,11 @@ from ragkit import models
 from ragkit.config import Settings
 from ragkit.errors import ModelError, RagkitError, UsageError
 from ragkit.load_plan import LoadPlan, plan_first
-from ragkit.schema import Language
+from ragkit.schema import QUOTES, Language
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
-QUOTES = "quotes"
 # The window and answer that a server is asked for; it does not say what its model has.
 SERVER_WINDOW, SERVER_ANSWER = 8192, 512
 SIMPLE_ANSWER = 96  # tokens; the smallest models only repeat themselves after that

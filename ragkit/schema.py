@@ -16,6 +16,8 @@ BlockKind = Literal["text", "heading", "table", "code"]
 DocumentState = Literal["ready", "failed"]
 Language = Literal["zh", "en"]
 
+QUOTES = "quotes"  # the profile without a language model
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -214,6 +216,10 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def no_progress(_: Progress) -> None:
+    """Tell nobody: the default of every long job."""
 
 
 @dataclass(frozen=True, slots=True)

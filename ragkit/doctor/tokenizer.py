@@ -36,25 +36,12 @@ _TEXTS = {
 }
 
 
-def _read_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    from ragkit.internlm2_tokenizer import load_tokenizer
-
-    if facts.model_type == _INTERNLM2 and not facts.gguf:
-        return load_tokenizer(facts.folder)
-    gguf = {"gguf_file": facts.gguf} if facts.gguf else {}
-    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        facts.folder, trust_remote_code=False, local_files_only=True, **gguf
-    )
-    return loaded
-
-
 def tokenizer_check(facts: ModelFacts, id: str) -> Generator[Check, None, PreTrainedTokenizerBase | None]:
     """Read the tokenizer, and hold its special tokens against what the folder says; None where they differ."""
     from ragkit.internlm2_tokenizer import END_OF_TURN, stop_ids
+    from ragkit.loading import read_tokenizer  # torch and transformers
 
-    tokenizer = _read_tokenizer(facts)
+    tokenizer = read_tokenizer(facts)
     expected = _expected_ids(facts)
     wrong = [
         f"{token} {given} ({wanted})"
