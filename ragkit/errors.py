@@ -4,10 +4,13 @@ RagkitError
 ├── UsageError           the caller asked for something that cannot be done as asked
 ├── ReadError            one document cannot be read; the others go on
 │   ├── UnsupportedFile      no reader for this kind of file
-│   ├── EmptyFile            nothing in it, or no text in it (a scan, for example)
+│   ├── EmptyFile            nothing in it: no bytes, or white space only
+│   ├── NoText               content, but no text in it (a scan, for example)
 │   ├── EncryptedFile        a password is needed
-│   ├── BrokenFile           damaged, cut off, or not what its name says
-│   ├── FileTooLarge         over the size limit
+│   ├── MislabelledFile      another kind of file than its name says
+│   ├── TruncatedFile        cut off: its end is missing
+│   ├── BrokenFile           damaged in another way
+│   ├── FileTooLarge         over a limit: bytes, characters, what an archive unpacks to
 │   ├── FileVanished         gone or unreadable between the scan and the read
 │   └── ReaderFailed         the parser crashed, hung or ran out of memory
 ├── StoreError           the library's file cannot be used
@@ -51,7 +54,16 @@ class UnsupportedFile(ReadError): ...
 class EmptyFile(ReadError): ...
 
 
+class NoText(ReadError): ...
+
+
 class EncryptedFile(ReadError): ...
+
+
+class MislabelledFile(ReadError): ...
+
+
+class TruncatedFile(ReadError): ...
 
 
 class BrokenFile(ReadError): ...

@@ -39,7 +39,9 @@ class Parsed:
     blocks: tuple[Block, ...]
     title: str = ""  # as the document itself says it; never the file name
     encoding: str | None = None  # of text files, as detected
-    pages: int | None = None
+    pages: int | None = None  # pages, slides or sheets
+    pages_without_text: tuple[int, ...] = ()  # 1-based: scans that nobody could read, and empty pages
+    ocr_pages: tuple[int, ...] = ()  # 1-based: whose text was recognised from their picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path, PurePath
 
 from ragkit.errors import EmptyFile, FileTooLarge, FileVanished, UnsupportedFile
@@ -16,7 +17,7 @@ from ragkit.schema import Parsed
 READERS_VERSION = 1
 """Raise it when any reader's text or blocks change: files are then read again."""
 
-FORMATS: dict[str, str] = {
+FORMATS: dict[str, str] = {  # ending -> the module that reads it
     ".md": "markdown",
     ".markdown": "markdown",
     ".txt": "plain",
@@ -71,15 +72,5 @@ def _load(path: Path) -> bytes:
 
 
 def _parser(format_name: str) -> Callable[[bytes], Parsed]:
-    match format_name:
-        case "markdown":
-            from ragkit.readers.markdown import parse
-        case "html":
-            from ragkit.readers.html import parse
-        case "pdf":
-            from ragkit.readers.pdf import parse
-        case "docx":
-            from ragkit.readers.docx import parse
-        case _:
-            from ragkit.readers.plain import parse
+    parse: Callable[[bytes], Parsed] = import_module(f"ragkit.readers.{format_name}").parse
     return parse

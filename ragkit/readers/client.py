@@ -187,4 +187,5 @@ def _as_parsed(values: dict[str, Any]) -> Parsed:
     blocks = tuple(
         Block(start, end, kind, page, tuple(heading)) for start, end, kind, page, heading in values["blocks"]
     )
-    return Parsed(values["text"], blocks, values["title"], values["encoding"], values["pages"])
+    lists = {name: tuple(values[name]) for name in ("pages_without_text", "ocr_pages")}
+    return Parsed(**{**values, **lists, "blocks": blocks})

@@ -14,6 +14,7 @@ import signal
 import struct
 import sys
 import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,14 +74,9 @@ def answer(request: dict[str, Any]) -> bytes:
 
 
 def _as_json(parsed: Parsed) -> dict[str, Any]:
+    values = {field.name: getattr(parsed, field.name) for field in fields(Parsed)}
     blocks = [(block.start, block.end, block.kind, block.page, block.heading) for block in parsed.blocks]
-    return {
-        "text": parsed.text,
-        "blocks": blocks,
-        "title": parsed.title,
-        "encoding": parsed.encoding,
-        "pages": parsed.pages,
-    }
+    return values | {"blocks": blocks}
 
 
 def main(memory_bytes: int) -> None:
