@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from io import TextIOWrapper
-from pathlib import Path
 
 from ragkit import config, log
 from ragkit.errors import RagkitError
@@ -63,9 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--auth", metavar="USER:PASSWORD", help="ask for this login (made up where one is needed)"
     )
     parser.add_argument("--lang", choices=("zh", "en"), help="language of the page (default: the browser's)")
-    parser.add_argument(
-        "--kb", type=Path, metavar="DIR", help="folder of the knowledge base (default: under data/)"
-    )
+    parser.add_argument("--kb", metavar="DIR", help="folder of the knowledge base (default: under data/)")
     model = parser.add_argument_group("what answers (default: the best model on this machine, else quotes)")
     model.add_argument(
         "--model", metavar="DIR", help="a model's folder, .gguf file or name; 'quotes' for none"

@@ -78,6 +78,9 @@ class Settings:
                 raise UsageError(
                     f"unknown setting {name!r} in {origin}", f"Known settings: {', '.join(sorted(known))}."
                 )
+            if name == "kb" and isinstance(value, str):
+                changed[name] = library_folder(value, self.data_dir)
+                continue
             wanted = type(getattr(self, name))
             kind = Path if issubclass(wanted, Path) else wanted
             try:
@@ -89,6 +92,18 @@ class Settings:
             if kind is Path:
                 changed[name] = changed[name].expanduser().resolve()
         return replace(self, **changed)
+
+
+def library_folder(name: str, data_dir: Path) -> Path:
+    """A knowledge base by its folder, or one that is under data/library by its name."""
+    place, named = Path(name).expanduser(), data_dir / "library" / name
+    is_name = place.name == name and not place.exists() and (named / "kb.sqlite").is_file()
+    return named if is_name else place.resolve()
+
+
+def libraries(data_dir: Path) -> list[Path]:
+    """The folders of the knowledge bases under data/library."""
+    return sorted(file.parent for file in (data_dir / "library").glob("*/kb.sqlite"))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -148,17 +163,20 @@ def prepare_process(data_dir: Path | None = None) -> Path:
     The folders that dead processes left behind are removed.
     """
     prepare_environment()
-    scratch = (data_dir or default_data_dir()) / "tmp" / str(os.getpid())
-    _sweep(scratch.parent)
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = (data_dir or default_data_dir()) / "tmp"
+    shutil.rmtree(folder / str(os.getpid()), ignore_errors=True)  # of an earlier process of our number
+    scratch = scratch_folder(folder)
     os.environ["GRADIO_TEMP_DIR"] = str(scratch)
     return scratch
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the upload folders of processes that are gone (or whose number is ours by now)."""
+def scratch_folder(folder: Path) -> Path:
+    """A folder of this process's own in `folder`; those of processes that are gone are removed."""
     import psutil
 
     for old in folder.iterdir() if folder.is_dir() else ():
-        if old.name.isdecimal() and (int(old.name) == os.getpid() or not psutil.pid_exists(int(old.name))):
+        if old.name.isdecimal() and not psutil.pid_exists(int(old.name)):
             shutil.rmtree(old, ignore_errors=True)
+    scratch = folder / str(os.getpid())
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return scratch

@@ -43,6 +43,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             model TEXT NOT NULL, hash TEXT NOT NULL, data BLOB NOT NULL,
             UNIQUE (hash, model))""",
     ),
+    (
+        # A version that is not in yet: "" none, "queued", or "parsing" (after a crash the same as queued).
+        "ALTER TABLE document ADD COLUMN pending TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE document ADD COLUMN pending_hash TEXT NOT NULL DEFAULT ''",  # the kept original it is read from
+        "ALTER TABLE document ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX document_pending ON document (priority DESC, id) WHERE pending != ''",
+        "ALTER TABLE document ADD COLUMN chars INTEGER NOT NULL DEFAULT 0",
+        "UPDATE document SET chars = COALESCE((SELECT length(text) FROM text WHERE hash = text_hash), 0)",
+        "ALTER TABLE document ADD COLUMN pages_without_text TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE document ADD COLUMN ocr_pages TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 
 
@@ -68,3 +79,12 @@ def migrate(db: sqlite3.Connection) -> None:
     except BaseException:
         db.execute("ROLLBACK")
         raise
+
+
+def layout(db: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """Tables, indices and whatever else the file defines, to compare with what it should define. The tables
+    inside the full-text index are left out: they are SQLite's business, and differ with its version."""
+    return db.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master "
+        "WHERE NOT (type = 'table' AND name GLOB 'chunk_term_*') ORDER BY type, name"
+    ).fetchall()

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 BlockKind = Literal["text", "heading", "table", "code"]
-DocumentState = Literal["ready", "failed"]
+# queued: waits to be read for the first time; parsing: is being read; stale: its old version answers while
+# a new one waits; embedding: found by words, its vectors are not all there; failed: could not be read
+# (an old version, where there is one, goes on answering).
+DocumentState = Literal["queued", "parsing", "stale", "embedding", "ready", "failed"]
 Language = Literal["zh", "en"]
 
 QUOTES = "quotes"  # the profile without a language model
@@ -76,6 +79,9 @@ class Document:
     error_code: str = ""
     error: str = ""
     hint: str = ""
+    chars: int = 0  # of the stored text
+    pages_without_text: tuple[int, ...] = ()
+    ocr_pages: tuple[int, ...] = ()
     embedded: int = 0  # chunks whose vector is there
 
 
@@ -116,12 +122,14 @@ class Citation:
 class Coverage:
     """How much of the library an answer could rest on."""
 
-    documents: int
+    documents: int  # that can be found
     chunks: int
     embedded: int  # chunks with a vector of the model in use
+    waiting: int = 0  # documents that nothing can be found of yet
 
     @property
     def complete(self) -> bool:
+        """Whether every chunk has its vector."""
         return self.embedded >= self.chunks
 
 
@@ -198,6 +206,7 @@ class SyncReport:
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()  # the new names of files that were renamed; nothing is read for them
     unchanged: int = 0
     failed: tuple[Failure, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
@@ -230,8 +239,21 @@ class EmbeddingStatus:
 
     state: Literal["off", "waiting", "loading", "ready", "failed"]
     name: str = ""
+    replacement: str = ""  # the model that takes over once all its vectors are there
     error: str = ""
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUse:
+    """What a library takes on the disk, in bytes."""
+
+    database: int
+    originals: int
+
+    @property
+    def total(self) -> int:
+        return self.database + self.originals
 
 
 @dataclass(frozen=True, slots=True)

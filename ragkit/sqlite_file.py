@@ -49,6 +49,8 @@ class SqliteFile:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+            connection.execute("PRAGMA trusted_schema = OFF")  # the file may have come from elsewhere
             self._local.connection = connection
             with self._lock:
                 self._connections.add(connection)
@@ -87,6 +89,10 @@ class SqliteFile:
         """All rows of one query."""
         with _ours(self.path):
             return self._connection.execute(sql, values).fetchall()
+
+    def truncate_log(self) -> bool:
+        """Write the log into the file and empty it; False when somebody reads, and it has to be done later."""
+        return bool(self.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0)
 
     def generation(self) -> int:
         """A number that every write raises, in any process."""

@@ -41,6 +41,7 @@ def test_sync_reports_counts(run: Callable[..., Any], folder: Make) -> None:
         "added",
         "updated",
         "removed",
+        "moved",
         "unchanged",
         "failed",
         "chunks",

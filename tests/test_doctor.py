@@ -266,7 +266,7 @@ def test_a_library_is_counted_and_none_is_made(settings, engine: Engine, folder:
     engine.sync(folder(**{"a.md": "# Pump\n\nThe pump is red."}))
     engine.embed()
     found = machine.library(settings.kb)
-    assert found.facts == {"layout": 1, "documents": 1, "failed": 0, "chunks": 1, "vectors": 1}
+    assert found.facts == {"layout": 2, "documents": 1, "failed": 0, "chunks": 1, "vectors": 1}
     assert machine.library(settings.kb / "other").state == "skipped"
     assert not (settings.kb / "other").exists()
 

@@ -12,7 +12,7 @@ import pytest
 
 from ragkit.engine import Engine
 from ragkit.errors import UsageError
-from ragkit.index import display_name, folder_root
+from ragkit.scan import display_name, folder_root
 from ragkit.schema import Progress
 from ragkit.store import Root
 from tests.fakes import WordEmbedding
@@ -63,7 +63,7 @@ def test_a_rename_a_touch_and_a_copy_embed_nothing(engine: Engine, folder: Make)
     (docs / "copy.md").write_bytes((docs / "b.md").read_bytes())
     os.utime(docs / "b.md", (1, 1))
     report = engine.sync(docs)
-    assert (report.added, report.removed) == (("docs/copy.md", "docs/renamed.md"), ("docs/a.md",))
+    assert (report.added, report.moved, report.removed) == (("docs/copy.md",), ("docs/renamed.md",), ())
     assert report.unchanged == 1
     assert engine.embed() == 0
 
@@ -166,7 +166,7 @@ def test_a_new_parser_reads_old_files_again(
 ) -> None:
     docs = folder(**{"a.md": "甲。"})
     engine.sync(docs)
-    monkeypatch.setattr("ragkit.index.MADE_BY", "reader 999, chunker 1")
+    monkeypatch.setattr("ragkit.changes.MADE_BY", "reader 999, chunker 1")
     assert engine.sync(docs).updated == ("docs/a.md",)
 
 
@@ -263,4 +263,9 @@ def test_a_root_keeps_its_label_and_no_two_share_one(tmp_path: Path) -> None:
     assert (first.label, second.label) == ("docs", "docs-2")
     assert folder_root(tmp_path / "y" / "docs", [first, second]) == second
     assert folder_root(tmp_path / "uploads", []).label != "uploads"
-    assert folder_root(Path("/"), [Root("q", "root", None)]).label == "root-2"
+    assert folder_root(Path("/"), [Root("q", "root", Path("/elsewhere"))]).label == "root-2"
+
+
+def test_a_root_that_came_without_its_folder_takes_the_one_of_its_name(tmp_path: Path) -> None:
+    homeless = Root("q", "docs", None)
+    assert folder_root(tmp_path / "docs", [homeless]) == Root("q", "docs", tmp_path / "docs")

@@ -68,8 +68,8 @@ def test_the_dense_leg_is_off_for_a_language_the_model_cannot_read(
 ) -> None:
     engine.sync(folder(**{"a.md": "年假为十天。"}))
     engine.embed()
-    assert engine._embedder is not None
-    monkeypatch.setattr(engine._embedder, "unknown_share", lambda _: 0.6)
+    assert engine._dense.answering is not None
+    monkeypatch.setattr(engine._dense.answering, "unknown_share", lambda _: 0.6)
     assert engine.search("年假")[0].dense is None
 
 

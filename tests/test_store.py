@@ -15,7 +15,7 @@ from ragkit.errors import BrokenFile, LibraryTooNew, StoreError
 from ragkit.migrations import MIGRATIONS
 from ragkit.schema import Block, Parsed
 from ragkit.sqlite_store import SqliteStore
-from ragkit.store import FileFacts, Root, TermedChunk
+from ragkit.store import FileFacts, Pending, Root, TermedChunk
 from ragkit.text import analyse
 
 ROOT = Root("r", "docs", Path("/docs"))
@@ -33,7 +33,18 @@ def put(store: SqliteStore, path: str, text: str, *, facts: FileFacts = FACTS) -
     parsed = Parsed(text, (Block(0, len(text)),), title="T")
     names = [token.term for token in analyse(path)]
     chunks = [TermedChunk(c, [t.term for t in analyse(c.index_text)], names) for c in chunk(parsed)]
-    return store.replace(ROOT, path, facts, parsed, chunks, 0.5)
+    version = queued(store, path)
+    assert store.replace(version, facts, parsed, chunks, 0.5)
+    return version.id
+
+
+def queued(store: SqliteStore, path: str) -> Pending:
+    """The document at `path`, as it is when its reading begins."""
+    (doc_id,) = store.enqueue(ROOT, [(path, "")], 0)
+    assert store.begin(doc_id)
+    version = store.next_pending()
+    assert version is not None and version.id == doc_id
+    return version
 
 
 def test_a_document_is_found_again_after_reopening(store: SqliteStore) -> None:
@@ -63,7 +74,7 @@ def test_a_new_version_replaces_the_old_one_whole(store: SqliteStore) -> None:
 
 def test_a_failure_leaves_the_version_that_answers(store: SqliteStore) -> None:
     doc_id = put(store, "a.md", "年假为十天。")
-    store.fail(ROOT, "a.md", FileFacts(9, 9, "other", "m"), BrokenFile("cut off", "Save it again."))
+    store.fail(queued(store, "a.md"), FileFacts(9, 9, "other", "m"), BrokenFile("cut off", "Save it again."))
     (document,) = store.documents()
     assert (document.state, document.error_code, document.hint) == ("failed", "broken_file", "Save it again.")
     assert document.chunks == 1 and store.text(doc_id) == "年假为十天。"
@@ -75,7 +86,7 @@ def test_an_exception_inside_a_write_leaves_everything_as_it_was(store: SqliteSt
     put(store, "a.md", "年假为十天。")
     bad = [TermedChunk(None, [], [])]  # type: ignore[list-item]
     with pytest.raises(AttributeError):
-        store.replace(ROOT, "a.md", FACTS, Parsed("new", ()), bad, 0.0)
+        store.replace(queued(store, "a.md"), FACTS, Parsed("new", ()), bad, 0.0)
     assert store.text(store.documents()[0].id) == "年假为十天。"
     assert len(store.candidates(["年假"], 10, frozenset())) == 1
 
@@ -85,10 +96,10 @@ def test_removing_forgets_text_terms_and_vectors_that_nobody_shares(store: Sqlit
     ((hash, _),) = store.without_vector("m")
     store.put_vectors("m", [hash], np.ones((1, 4), np.float32))
     store.remove([first])
-    store.purge_vectors()
+    store.purge()
     assert store.coverage("m").embedded == 1 and store.text(second)
     store.remove([second])
-    store.purge_vectors()
+    store.purge()
     raw = sqlite3.connect(store.file.path)
     for table in ("document", "chunk", "chunk_term", "text", "vector"):
         assert raw.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,), table

@@ -35,6 +35,14 @@ def supported(name: str) -> bool:
     return PurePath(name).suffix.lower() in FORMATS and not PurePath(name).name.startswith(("~$", "._"))
 
 
+def unsupported(name: str) -> UnsupportedFile:
+    """The error for a file that no reader is there for."""
+    suffix = PurePath(name).suffix.lower()
+    return UnsupportedFile(
+        f"Files of the kind {suffix or '(no extension)'} are not read.", "Supported: " + " ".join(FORMATS)
+    )
+
+
 def read(path: Path, *, name: str | None = None) -> Parsed:
     """Parse a file; raise only ReadError. `name` tells the format where `path` has no telling suffix.
 
@@ -42,10 +50,7 @@ def read(path: Path, *, name: str | None = None) -> Parsed:
     """
     suffix = PurePath(name or path.name).suffix.lower()
     if suffix not in FORMATS:
-        raise UnsupportedFile(
-            f"Files of the kind {suffix or '(no extension)'} are not read.",
-            "Supported: " + " ".join(FORMATS),
-        )
+        raise unsupported(name or path.name)
     data = _load(path)
     if not data:
         raise EmptyFile("The file is empty (0 bytes).")

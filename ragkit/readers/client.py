@@ -84,6 +84,10 @@ class ReaderProcess:
             raise _ERRORS[answer["error"]](answer["message"], answer["hint"])
         return _as_parsed(answer["parsed"])
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         """End the worker at once, and for good; a file being read in another thread fails."""
         self._closed = True

@@ -1,0 +1,1 @@
+"""What each command of `python -m ragkit` does; `ragkit/__main__.py` reads the arguments."""

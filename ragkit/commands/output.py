@@ -1,0 +1,90 @@
+"""What the commands print: one JSON document, lines for a person, one line of progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from ragkit import config
+from ragkit.engine import Engine
+from ragkit.errors import UsageError
+from ragkit.schema import Answer, Citation, Hit, Progress
+
+_STAGES = {"scan": "scanning", "read": "reading", "embed": "embedding"}
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def open_existing(settings: config.Settings) -> Engine:
+    """A knowledge base to read from: a wrong path must not make a new, empty one."""
+    if not (settings.kb / "kb.sqlite").is_file():
+        raise UsageError(
+            f"there is no knowledge base in {settings.kb}",
+            "Make one: python -m ragkit sync FOLDER  (with the same --kb), or start the page once.",
+        )
+    return Engine.open(settings)
+
+
+def place(at: Hit | Citation) -> str:
+    page = f", page {at.page}" if at.page else ""
+    return f"{at.source}{page}" + (f" > {' > '.join(at.heading)}" if at.heading else "")
+
+
+def where_json(at: Hit | Citation) -> dict[str, object]:
+    return {
+        "source": at.source,
+        "page": at.page,
+        "heading": list(at.heading),
+        "start": at.start,
+        "end": at.end,
+    }
+
+
+def hit_json(hit: Hit) -> dict[str, object]:
+    return where_json(hit) | {
+        "text": hit.text,
+        "score": hit.score,
+        "lexical": hit.lexical,
+        "dense": hit.dense,
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, object]:
+    return {
+        "question": answer.question,
+        "text": answer.text,
+        "refused": answer.refused,
+        "citations": [{"number": c.number} | where_json(c) | {"quote": c.quote} for c in answer.citations],
+        "profile": answer.profile,
+    }
+
+
+class ProgressLine:
+    """One line on a terminal that is written over; in a log a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._live = sys.stderr.isatty()
+        self._every_s = 0.1 if self._live else 5.0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.total:
+            self.show(f"{_STAGES[progress.stage]} {progress.done}/{progress.total} {progress.current}")
+
+    def show(self, text: str) -> None:
+        if time.monotonic() - self._last < self._every_s:
+            return
+        self._last = time.monotonic()
+        print(
+            f"\r\x1b[K{text[:100]}" if self._live else text,
+            end="" if self._live else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def end(self) -> None:
+        if self._live and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,40 @@
+"""Commands that ask: `search`, `ask`."""
+
+from __future__ import annotations
+
+import argparse
+
+from ragkit import config
+from ragkit.commands.output import answer_json, hit_json, open_existing, place, print_json
+from ragkit.schema import Delta, Done
+
+
+def search(settings: config.Settings, options: argparse.Namespace) -> int:
+    with open_existing(settings) as engine:
+        engine.load_embedding()
+        hits = engine.search(options.question, limit=options.limit)
+    if options.json:
+        print_json([hit_json(hit) for hit in hits])
+        return 0
+    for number, hit in enumerate(hits, 1):
+        print(f"[{number}] {place(hit)}  score {hit.score:.3f}")
+        print("    " + " ".join(hit.text.split())[:200])
+    if not hits:
+        print("Nothing found.")
+    return 0
+
+
+def ask(settings: config.Settings, options: argparse.Namespace) -> int:
+    with open_existing(settings) as engine:
+        engine.load_embedding()
+        if options.json:
+            print_json(answer_json(engine.ask(options.question)))
+            return 0
+        for event in engine.stream(options.question):
+            if isinstance(event, Delta):
+                print(event.text, end="", flush=True)
+            elif isinstance(event, Done):
+                print()
+                for citation in event.answer.citations:
+                    print(f"\n[{citation.number}] {place(citation)}")
+    return 0

@@ -1,0 +1,121 @@
+"""The dense leg of one library: the model that answers, and the one that takes over once its vectors are whole."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from ragkit import embedding
+from ragkit.config import Settings
+from ragkit.embedding import Embedder
+from ragkit.errors import RagkitError
+from ragkit.schema import EmbeddingStatus
+from ragkit.store import Store
+
+_WHERE, _IN_USE = "embedding_where", "embedding"  # meta: the model that answers: its place, its record
+
+
+def model_in_use(store: Store) -> str:
+    """The record whose vectors are whole, as the library notes it; "" before the first time."""
+    return store.meta(_IN_USE) or ""
+
+
+class Dense:
+    """Which embedding model answers, and which one new vectors are made with. Thread-safe.
+
+    They are the same, but for the time after a change of model: the old vectors then answer until the new
+    ones are all there. Nothing is parsed again for it.
+    """
+
+    def __init__(self, settings: Settings, embedder: Embedder | None) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._where = settings.embedding if embedder is None else ""
+        self.answering = embedder
+        self.next: Embedder | None = None
+        if embedder is not None:
+            self.status = EmbeddingStatus("ready", embedder.record.name)
+        elif settings.embedding == "off":
+            self.status = EmbeddingStatus("off")
+        else:
+            name = embedding.BUNDLED.name if settings.embedding == "auto" else ""
+            self.status = EmbeddingStatus("waiting", name)
+
+    @property
+    def key(self) -> str:
+        """The record whose vectors answer; "" when none do."""
+        answering = self.answering
+        return answering.record.key if answering else ""
+
+    @property
+    def target(self) -> Embedder | None:
+        """The model that new vectors are made with."""
+        return self.next or self.answering
+
+    def load(self, store: Store) -> bool:
+        """Load the model, unless it is there or off. False: words alone are searched, and `status` says why."""
+        with self._lock:
+            if self.status.state == "waiting":
+                self.status = replace(self.status, state="loading")
+                try:
+                    self._begin(embedding.load(self._where, self._settings.device), store)
+                except RagkitError as error:
+                    self.fail(error)
+            return self.answering is not None
+
+    def change(self, where: str, store: Store) -> None:
+        """Let another model take over: "auto", a folder or a name; "off" for none. Raises ModelError, and then
+        nothing has changed."""
+        wanted = None if where == "off" else embedding.load(where, self._settings.device)
+        with self._lock:
+            self._where = where
+            if wanted is None:
+                self.answering = self.next = None
+                self.status = EmbeddingStatus("off")
+            else:
+                self._begin(wanted, store)
+
+    def fail(self, error: RagkitError) -> None:
+        """From now on words alone are searched, and the status says why."""
+        self.answering = self.next = None
+        self.status = replace(
+            self.status, state="failed", replacement="", error=error.message, hint=error.hint
+        )
+
+    def settle(self, store: Store) -> None:
+        """All vectors of the target are there: it answers from now on, and those of other models go."""
+        with self._lock:
+            target = self.target
+            if target is None:
+                return
+            self.answering, self.next = target, None
+            self.status = EmbeddingStatus("ready", target.record.name)
+            for name, value in ((_IN_USE, target.record.key), (_WHERE, self._where)):
+                if store.meta(name) != value:
+                    store.put_meta(name, value)
+            if store.vector_models().keys() - {target.record.key}:
+                store.keep_vectors(target.record.key)
+
+    def _begin(self, wanted: Embedder, store: Store) -> None:
+        """Let `wanted` answer, or take over from the model whose vectors are there."""
+        before = self.answering or self._before(wanted, store)
+        if before is None or before.record.key == wanted.record.key:
+            self.answering, self.next = wanted, None
+            self.status = EmbeddingStatus("ready", wanted.record.name)
+        else:
+            self.answering, self.next = before, wanted
+            self.status = EmbeddingStatus("ready", before.record.name, replacement=wanted.record.name)
+
+    def _before(self, wanted: Embedder, store: Store) -> Embedder | None:
+        """The model that answered when the library was last open, if that was another one and it still loads."""
+        models = store.vector_models()
+        key, where = store.meta(_IN_USE), store.meta(_WHERE)
+        if not key and embedding.BUNDLED.key in models:  # a library from before this was noted
+            key, where = embedding.BUNDLED.key, "auto"
+        if key == wanted.record.key or key not in models or not where:
+            return None
+        try:
+            before = embedding.load(where, self._settings.device)
+        except RagkitError:  # it is gone: the new one answers as far as its vectors go, and the page says so
+            return None
+        return before if before.record.key == key else None

@@ -1,0 +1,166 @@
+"""The reading half of the store: terms, chunks and vectors, as retrieval wants them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.schema import Coverage
+from ragkit.sqlite_file import SqliteFile
+from ragkit.store import Candidate, Statistics, StoredChunk
+from ragkit.vectors import VectorMatrix, VectorTable
+
+NAME_WEIGHT = 0.5  # a word of the file's name, beside one of its text
+
+
+class SqliteSearch:
+    """What is searched of a library in one file; `SqliteStore` adds what is written."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self.file = file
+        self._lock = threading.Lock()
+        self._statistics = (-1, 0, 0.0)  # generation, chunks, mean length
+        self._coverage: dict[str, tuple[int, Coverage]] = {}  # model -> generation, coverage
+        self._vectors: dict[str, VectorTable] = {}
+
+    # ── Lexical ──
+
+    def candidates(self, terms: Sequence[str], limit: int, documents: frozenset[int]) -> list[Candidate]:
+        """The chunks that match best by FTS5's own score, which ties in small libraries: so only a choice."""
+        wanted = set(terms)
+        if not wanted:
+            return []
+        match = " OR ".join(f'"{term}"' for term in sorted(wanted))
+        within = "AND c.doc_id IN (SELECT value FROM json_each(?))" if documents else "AND ? IS NOT NULL"
+        rows = self.file.rows(
+            "SELECT c.id, c.doc_id, c.length, f.body, f.name FROM chunk_term f JOIN chunk c ON c.id = f.rowid "
+            f"WHERE chunk_term MATCH ? {within} ORDER BY f.rank LIMIT ?",
+            match,
+            json.dumps(sorted(documents)),
+            limit,
+        )
+        found = []
+        for chunk_id, doc_id, length, body, name in rows:
+            counts: dict[str, float] = {}
+            for text, weight in ((body, 1.0), (name, NAME_WEIGHT)):
+                for term in text.split(" "):
+                    if term in wanted:
+                        counts[term] = counts.get(term, 0.0) + weight
+            found.append(Candidate(chunk_id, doc_id, length, counts))
+        return found
+
+    def statistics(self, terms: Sequence[str]) -> Statistics:
+        generation = self.file.generation()
+        if self._statistics[0] != generation:
+            ((count, mean),) = self.file.rows("SELECT COUNT(*), COALESCE(AVG(length), 0) FROM chunk")
+            self._statistics = (generation, count, mean)
+        rows = self.file.rows(
+            "SELECT term, doc FROM chunk_vocabulary WHERE term IN (SELECT value FROM json_each(?))",
+            json.dumps(sorted(set(terms)), ensure_ascii=False),
+        )
+        return Statistics(self._statistics[1], self._statistics[2], dict(rows))
+
+    def chunks(self, ids: Sequence[int]) -> dict[int, StoredChunk]:
+        """The chunks of these ids; one that is gone meanwhile is left out."""
+        return {chunk.id: chunk for chunk in self._chunks("c.id IN (SELECT value FROM json_each(?))", ids)}
+
+    def opening_chunks(self, doc_ids: Sequence[int]) -> list[StoredChunk]:
+        """The first chunk of each document, in the order of the manifest."""
+        first = "SELECT MIN(id) FROM chunk WHERE doc_id IN (SELECT value FROM json_each(?)) GROUP BY doc_id"
+        return self._chunks(f"c.id IN ({first})", doc_ids)
+
+    def all_chunks(self) -> Iterator[StoredChunk]:
+        """Every chunk, document by document."""
+        for (doc_id,) in self.file.rows("SELECT id FROM document ORDER BY id"):
+            yield from self.chunks_of(doc_id)
+
+    def chunks_of(self, doc_id: int) -> list[StoredChunk]:
+        """The chunks of a document, in order."""
+        return self._chunks("c.doc_id IN (SELECT value FROM json_each(?))", [doc_id])
+
+    def headings(self, doc_ids: Sequence[int]) -> dict[int, list[tuple[str, ...]]]:
+        """The heading paths of each document, in order, each once."""
+        rows = self.file.rows(
+            "SELECT doc_id, heading FROM chunk WHERE doc_id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            json.dumps(list(doc_ids)),
+        )
+        paths: dict[int, list[tuple[str, ...]]] = {doc_id: [] for doc_id in doc_ids}
+        for doc_id, heading in rows:
+            path = tuple(json.loads(heading))
+            if path and path not in paths[doc_id]:
+                paths[doc_id].append(path)
+        return paths
+
+    def _chunks(self, where: str, ids: Sequence[int]) -> list[StoredChunk]:
+        rows = self.file.rows(
+            "SELECT c.id, c.doc_id, r.label || '/' || d.path, d.title, c.page, c.heading, c.start, c.end, "
+            "substr(t.text, c.start + 1, c.end - c.start), c.hash, c.lead FROM chunk c JOIN document d ON d.id = c.doc_id "
+            f"JOIN root r ON r.id = d.root JOIN text t ON t.hash = d.text_hash WHERE {where} "
+            "ORDER BY r.label, d.path, c.id",
+            json.dumps(list(ids)),
+        )
+        return [StoredChunk._make((*row[:5], tuple(json.loads(row[5])), *row[6:])) for row in rows]
+
+    # ── Vectors ──
+
+    def without_vector(self, model: str) -> list[tuple[str, int]]:
+        """The chunk hashes that `model` has not embedded yet, each with one chunk id that has it; what came
+        last stands first, because that is what the user waits for."""
+        rows = self.file.rows(
+            "SELECT c.hash, MAX(c.id) FROM chunk c LEFT JOIN vector v ON v.hash = c.hash AND v.model = ? "
+            "WHERE v.id IS NULL GROUP BY c.hash ORDER BY MAX(c.id) DESC",
+            model,
+        )
+        return [(hash, chunk_id) for hash, chunk_id in rows]
+
+    def put_vectors(self, model: str, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Keep `vectors` (len(hashes), dim) of `model`; hashes that no chunk has any more are passed over."""
+        with self.file.writing() as db:
+            for hash, vector in zip(hashes, vectors, strict=True):
+                db.execute(
+                    "INSERT OR IGNORE INTO vector (model, hash, data) "
+                    "SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM chunk WHERE hash = ?)",
+                    (model, hash, np.ascontiguousarray(vector, dtype="<f4").tobytes(), hash),
+                )
+
+    def vector_models(self) -> dict[str, int]:
+        """The models that vectors are there of, with how many."""
+        return dict(self.file.rows("SELECT model, COUNT(*) FROM vector GROUP BY model"))
+
+    def keep_vectors(self, model: str) -> None:
+        """Forget the vectors of all models but this one."""
+        with self.file.writing() as db:
+            db.execute("DELETE FROM vector WHERE model != ?", (model,))
+        with self._lock:
+            self._vectors = {key: table for key, table in self._vectors.items() if key == model}
+
+    def rename_vectors(self, old: str, new: str) -> None:
+        """Take the vectors of `old` for those of `new`: the same vectors under a record that says more."""
+        with self.file.writing() as db:
+            db.execute("UPDATE OR REPLACE vector SET model = ? WHERE model = ?", (new, old))
+
+    def matrix(self, model: str) -> VectorMatrix:
+        """The vectors of `model` in memory, brought up to date when anything was written since."""
+        with self._lock:
+            table = self._vectors.setdefault(model, VectorTable(model))
+        with self.file.reading() as db:
+            return table.refresh(db, self.file.generation())
+
+    def coverage(self, model: str = "") -> Coverage:
+        generation = self.file.generation()
+        known = self._coverage.get(model)
+        if known is None or known[0] != generation:
+            ((documents, chunks, embedded),) = self.file.rows(
+                "SELECT COUNT(DISTINCT c.doc_id), COUNT(*), COUNT(v.id) FROM chunk c "
+                "LEFT JOIN vector v ON v.hash = c.hash AND v.model = ?",
+                model,
+            )
+            ((waiting,),) = self.file.rows(
+                "SELECT COUNT(*) FROM document WHERE pending != '' AND text_hash IS NULL"
+            )
+            known = self._coverage[model] = (generation, Coverage(documents, chunks, embedded, waiting))
+        return known[1]

@@ -1,0 +1,143 @@
+"""Changing the embedding model: the old vectors answer until the new ones are whole, and nothing is parsed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ragkit import embedding
+from ragkit.config import Settings
+from ragkit.embedding import Embedder, wrap
+from ragkit.engine import Engine
+from ragkit.errors import ModelError
+from tests.fakes import WordEmbedding
+
+Make = Callable[..., Path]
+
+
+class Shelf:
+    """Embedding models by name, as `embedding.load` finds them; each load is a new object."""
+
+    def __init__(self) -> None:
+        self.dims = {"small": 32, "large": 128}
+        self.loaded: dict[str, WordEmbedding] = {}
+
+    def load(self, where: str, device: str, *_: object) -> Embedder:
+        if where not in self.dims:
+            raise ModelError(f"there is no embedding model in {where}", "Name one that is there.")
+        model = WordEmbedding(model_name=where, dim=self.dims[where])
+        self.loaded[where] = model
+        return wrap(model)
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    shelf = Shelf()
+    monkeypatch.setattr(embedding, "load", shelf.load)
+    return shelf
+
+
+@pytest.fixture
+def library(settings: Settings, shelf: Shelf, folder: Make) -> Iterator[Engine]:
+    """600 chunks with the vectors of "small"."""
+    docs = folder(
+        **{f"{n}.md": "".join(f"# {n}.{m}\n\n第{n}份的第{m}节。\n\n" for m in range(60)) for n in range(10)}
+    )
+    with Engine.open(settings_for(settings, "small")) as engine:
+        engine.sync(docs)
+        assert engine.embed() == 600
+        yield engine
+
+
+def settings_for(settings: Settings, where: str) -> Settings:
+    from dataclasses import replace
+
+    return replace(settings, embedding=where)
+
+
+def dense(engine: Engine) -> bool:
+    return engine.search("第3份的第7节", limit=1)[0].dense is not None
+
+
+def test_the_old_vectors_answer_until_the_new_ones_are_whole(library: Engine, shelf: Shelf) -> None:
+    library.change_embedding("large")
+    assert (library.embedding.name, library.embedding.replacement) == (
+        "WordEmbedding:small",
+        "WordEmbedding:large",
+    )
+    assert dense(library) and library.coverage().complete
+    assert library._embed_next(lambda: False)  # one slice of three
+    assert 0 < library.embedding_coverage().embedded < 600
+    assert library.embedding.name == "WordEmbedding:small" and dense(library)
+    parsed = [document.updated_at for document in library.documents()]
+    library.embed()
+    assert (library.embedding.name, library.embedding.replacement) == ("WordEmbedding:large", "")
+    assert dense(library) and library.coverage().complete
+    assert [document.updated_at for document in library.documents()] == parsed
+    assert len(library._store.vector_models()) == 1
+    assert library.verify() == []
+
+
+def test_a_change_that_was_interrupted_goes_on_at_the_next_start(
+    library: Engine, settings: Settings, shelf: Shelf
+) -> None:
+    library.change_embedding("large")
+    library._embed_next(lambda: False)
+    library.close()
+    with Engine.open(settings_for(settings, "large")) as again:
+        again.load_embedding()
+        assert again.embedding.name == "WordEmbedding:small" and dense(again)
+        done = again.embedding_coverage().embedded
+        assert 0 < done < 600
+        assert again.embed() == 600 - done
+        assert again.embedding.name == "WordEmbedding:large"
+        assert len(shelf.loaded["large"].embedded) == 600 - done
+
+
+def test_an_old_model_that_is_gone_leaves_the_new_one_to_answer_as_far_as_it_is(
+    library: Engine, settings: Settings, shelf: Shelf
+) -> None:
+    library.close()
+    del shelf.dims["small"]
+    with Engine.open(settings_for(settings, "large")) as again:
+        again.load_embedding()
+        assert again.embedding.name == "WordEmbedding:large"
+        assert (again.coverage().embedded, again.coverage().chunks) == (0, 600)
+        assert again.search("第3份的第7节", limit=1)[0].lexical is not None
+        again.embed()
+        assert dense(again) and again.verify() == []
+
+
+def test_back_to_the_old_model_before_the_new_one_is_whole_costs_nothing(
+    library: Engine, shelf: Shelf
+) -> None:
+    library.change_embedding("large")
+    library._embed_next(lambda: False)
+    library.change_embedding("small")
+    assert library.embedding.replacement == "" and dense(library)
+    assert library.embed() == 0
+    assert library.verify() == []
+
+
+def test_a_model_that_is_not_there_changes_nothing(library: Engine) -> None:
+    with pytest.raises(ModelError):
+        library.change_embedding("nowhere")
+    assert library.embedding.name == "WordEmbedding:small" and dense(library)
+
+
+def test_off_is_words_alone(library: Engine) -> None:
+    library.change_embedding("off")
+    assert library.embedding.state == "off" and not dense(library)
+
+
+def test_what_comes_in_meanwhile_is_found_by_words_and_then_by_the_new_model(
+    library: Engine, folder: Make
+) -> None:
+    library.change_embedding("large")
+    docs = folder(**{"new.md": "全新的一份文件。"})
+    library.sync(docs)
+    assert library.search("全新的", limit=1)[0].source == "docs/new.md"
+    library.embed()
+    assert library.coverage().complete and library.verify() == []
