@@ -65,7 +65,7 @@ _is_date = lru_cache(maxsize=1000)(is_date_format)
 
 def _general(raw: str, value: Decimal) -> str:
     if re.fullmatch(r"-?\d{1,30}", raw):  # a long number is an identifier: every digit counts
-        return raw
+        return raw if value else "0"
     value = _FIFTEEN_DIGITS.plus(value).normalize()
     return f"{value:f}" if not value or -7 < value.adjusted() < 21 else str(value)
 

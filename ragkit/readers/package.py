@@ -53,6 +53,9 @@ _MIMETYPES = {
 }
 _FOLDERS = {"word/": _MAIN_PARTS[0][1], "ppt/": _MAIN_PARTS[2][1], "xl/": _MAIN_PARTS[4][1]}
 
+_ARCHIVE = "a ZIP archive"
+_READ_HERE = (".docx", ".pptx", ".xlsx", ".epub")
+
 _SAVE_AGAIN = "Open it in the program that it is from and save it again, or fetch a fresh copy."
 _SAVE_AS = "Open it in Office or LibreOffice and save it as {}."
 _RENAME = "Give it the right file extension."
@@ -71,7 +74,8 @@ def open_package(data: bytes, expected: str, *, strict: bool = False) -> zipfile
     try:
         package = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        if _DIRECTORY_END not in data[-_DIRECTORY_END_WITHIN:]:
+        end = data.rfind(_DIRECTORY_END, max(0, len(data) - _DIRECTORY_END_WITHIN))
+        if end < 0 or len(data) < end + 22:
             raise TruncatedFile(
                 "This file is cut off: its end, where its parts are listed, is missing.",
                 "Fetch or copy it again.",
@@ -82,8 +86,8 @@ def open_package(data: bytes, expected: str, *, strict: bool = False) -> zipfile
         kind = _kind(package)
         if kind and not _is(kind, expected):
             ending = re.search(r"\.\w+", expected)
-            known = any(_is(kind, other) for other in (".docx", ".pptx", ".xlsx", ".epub"))
-            hint = _RENAME if known or ending is None else _SAVE_AS.format(ending[0])
+            is_read = kind == _ARCHIVE or any(_is(kind, other) for other in _READ_HERE)
+            hint = _RENAME if is_read or ending is None else _SAVE_AS.format(ending[0])
             raise MislabelledFile(f"This is not {expected} but {kind}.", hint)
         if not strict:
             _refuse_strict(package)
@@ -122,7 +126,7 @@ def _kind(package: zipfile.ZipFile) -> str:
     if "META-INF/container.xml" in names:
         return _MIMETYPES[b"application/epub+zip"]
     folder = next((name[: name.find("/") + 1] for name in names if name.split("/")[0] + "/" in _FOLDERS), "")
-    return _FOLDERS.get(folder, "a ZIP archive")
+    return _FOLDERS.get(folder, _ARCHIVE)
 
 
 def _refuse_strict(package: zipfile.ZipFile) -> None:
