@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
+from itertools import islice
 
 from ragkit.errors import EmptyFile
 from ragkit.readers.base import MAX_CHARS, TextBuilder, check_length, decode
@@ -57,9 +58,11 @@ def _separator(text: str) -> str:
     return max(_SEPARATORS, key=lambda separator: _agreement(sample, separator))
 
 
-def _agreement(sample: str, separator: str) -> tuple[float, int]:
-    """The share of rows with the commonest number of cells, and that number; nothing if it is one."""
+def _agreement(sample: str, separator: str) -> tuple[float, int, int]:
+    """The share of rows with the commonest number of cells unless that is one, the number of cells in the
+    header, and the commonest number."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator, skipinitialspace=True)
-    counts = Counter(len(row) for row, _ in zip(reader, range(_SAMPLE_ROWS), strict=False) if row)
-    cells, rows = max(counts.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
-    return (rows / counts.total(), cells) if cells > 1 else (0.0, 0)
+    rows = list(islice(reader, _SAMPLE_ROWS))
+    lengths = [len(row) for row in rows if any(row)] or [len(row) for row in rows] or [1]
+    cells, agreeing = max(Counter(lengths).items(), key=lambda item: (item[1], item[0]))
+    return agreeing / len(lengths) if cells > 1 else 0.0, lengths[0], cells

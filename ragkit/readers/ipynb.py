@@ -97,8 +97,8 @@ class _Reader:
 def _text(value: Any) -> str:
     """A text, which notebooks hold whole or as a list of lines."""
     if isinstance(value, list):
-        return "".join(part for part in value if isinstance(part, str))
-    return value if isinstance(value, str) else ""
+        return "".join(part for part in value if type(part) is str)
+    return value if type(value) is str else ""  # a number is a Literal
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:

@@ -79,7 +79,8 @@ def documents(text: str, pairs: Callable[[list[tuple[str, Any]]], Any]) -> Itera
 def _is_cut_off(error: json.JSONDecodeError) -> bool:
     """Whether the text ended too early: there would be no error if it went on in the right way."""
     rest = error.doc[error.pos :].rstrip()
-    is_begun = any(word.startswith(rest) for word in ("true", "false", "null", "NaN", "-Infinity"))
+    words = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+    is_begun = any(word.startswith(rest) for word in words) or bool(re.fullmatch(r"\.|[eE][+-]?", rest))
     is_escape = error.msg.startswith("Invalid \\") and len(rest) < len("\\u0000")
     return is_begun or is_escape or error.msg.startswith("Unterminated string")
 
@@ -100,6 +101,7 @@ class _Writer:
     def __init__(self) -> None:
         self.text = TextBuilder()
         self._lines: list[str] = []
+        self._group = ""  # the path that they have in common
         self._chars = 0
 
     def write(self, root: Any) -> None:
@@ -117,7 +119,7 @@ class _Writer:
                 self._line(path, joined)
             else:
                 if path == "" or path.endswith("]") or not re.search(r"[.\[]", path):
-                    self._flush()
+                    self._flush(path)
                 parts = [*_parts(path, value)]
                 self._chars += sum(len(inner) for inner, _ in parts)  # paths grow with the depth
                 check_length(self._chars)
@@ -125,11 +127,14 @@ class _Writer:
         self._flush()
 
     def _line(self, path: str, shown: str) -> None:
+        if not path.startswith(self._group):
+            self._flush()
         self._lines.append(f"{path}: {shown}" if path else shown)
         self._chars += len(self._lines[-1])
         check_length(self._chars)
 
-    def _flush(self) -> None:
+    def _flush(self, group: str = "") -> None:
+        self._group = group
         self.text.add("\n".join(self._lines))
         self._lines.clear()
 
