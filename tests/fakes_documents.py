@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import docx
@@ -94,12 +95,11 @@ def saved(document: docx.document.Document | pptx.presentation.Presentation | op
     return file.getvalue()
 
 
-def repacked(package: bytes, **changed: str | bytes | None) -> bytes:
-    """The package with parts replaced, added, or with None left out. "xl__a_xml" names xl/a.xml."""
-    new = {name.replace("__", "/").replace("_xml", ".xml"): part for name, part in changed.items()}
+def repacked(package: bytes, changed: Mapping[str, str | bytes | None]) -> bytes:
+    """The package with parts replaced, added, or with None left out."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(package)) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
-        parts = {name: old.read(name) for name in old.namelist()} | new
+        parts = {name: old.read(name) for name in old.namelist()} | dict(changed)
         for name, part in parts.items():
             if part is not None:
                 out.writestr(name, part)
