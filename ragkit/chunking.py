@@ -16,7 +16,7 @@ from itertools import accumulate
 from ragkit.schema import Block, Chunk, Parsed
 from ragkit.text import is_cjk, mask, sentences
 
-CHUNKER_VERSION = 1
+CHUNKER_VERSION = 2
 """Raise it when `chunk` or `index_text` changes: documents are then cut and embedded again."""
 
 # 400 CJK characters, or 1,000 others: about 230 tokens of English, which together with title and headings
@@ -30,15 +30,20 @@ CJK_UNITS, OTHER_UNITS = 1.0, 0.4
 ENOUGH = 0.4 * BUDGET
 # A shorter chunk says too little to be found by its vector; its neighbour may grow by as much to take it.
 TINY = 0.1 * BUDGET
-# A table's header is repeated in the index text of each of its parts, unless it is long itself.
-MAX_HEADER = 0.25 * BUDGET
+# A table's header is repeated in the index text of each of its parts, and the parts are that much smaller.
+# Of a longer header as many whole cells are repeated as this holds, and of a row that was cut itself those
+# above the cells of the part.
+MAX_HEADER = 0.5 * BUDGET
 
+_CELL = re.compile(r"\|[ \t]*")
 _CUTS = (re.compile(r"[，；：、]|[,;:](?=\s)"), re.compile(r"\s"))
 # What continues the character before it: joiner, Hangul vowels and finals, skin tones, tags of flags.
 _CONTINUES = re.compile("[\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
 _FLAG_HALVES = re.compile("[\U0001f1e6-\U0001f1ff]*$")
 _LINE = re.compile("[^\n]+")
 _WORD = re.compile(r"\w")
+
+_CELL_CUTS = (_CELL, *_CUTS)
 
 Span = tuple[int, int]
 
@@ -50,7 +55,7 @@ def chunk(parsed: Parsed) -> list[Chunk]:
     for section in _sections(parsed.blocks):
         page, heading = section[-1].page, section[-1].heading
         for start, end in packer.pack(section):
-            lead = packer.table_header(section, start)
+            lead = packer.table_header(_block_at(section, start), start)
             body = _plain(lead + parsed.text[start:end])
             if _WORD.search(body):
                 indexed = _headed(parsed.title, heading, body)
@@ -88,6 +93,10 @@ def _sections(blocks: tuple[Block, ...]) -> Iterator[list[Block]]:
         yield section
 
 
+def _block_at(section: list[Block], start: int) -> Block:
+    return section[bisect_right(section, start, key=lambda block: block.start) - 1]
+
+
 def _continues(section: list[Block], block: Block) -> bool:
     last = section[-1]
     if block.page != last.page:
@@ -105,6 +114,11 @@ class _Packer:
     def __init__(self, text: str) -> None:
         self._text = text
         self._weights = {char: CJK_UNITS if is_cjk(char) else OTHER_UNITS for char in set(text)}
+        self._cells: dict[int, int] = {}  # by the start of a row's later part: the column that it begins in
+        # By the start of a table: where its header ends and what of it is repeated weighs at most; where its
+        # header's cells begin.
+        self._headers: dict[int, tuple[int, float]] = {}
+        self._header_cells: dict[int, list[int]] = {}
 
     def pack(self, section: list[Block]) -> list[Span]:
         """Cut a section into the spans of its chunks."""
@@ -113,19 +127,42 @@ class _Packer:
             if spans:
                 first, last = spans[-1]
                 is_tiny = min(self._units(first, last), self._units(start, end)) < TINY
-                if is_tiny and self._units(first, end) <= BUDGET + TINY:
+                room = BUDGET + TINY - self._header_units(_block_at(section, first), first)
+                if is_tiny and self._units(first, end) <= room:
                     spans[-1] = (first, end)
                     continue
             spans.append((start, end))
         return spans
 
-    def table_header(self, section: list[Block], start: int) -> str:
-        """The first row of the table that `start` lies inside of, or ""."""
-        block = section[bisect_right(section, start, key=lambda block: block.start) - 1]
-        if block.kind != "table" or start == block.start:
+    def table_header(self, block: Block, start: int) -> str:
+        """The header above a part of a table that begins at `start`, or "" where there is none to repeat."""
+        low, end = self._header(block, start)
+        if low == end:
             return ""
-        end = self._text.find("\n", block.start, block.end)
-        return self._text[block.start : end + 1] if self._units(block.start, end) <= MAX_HEADER else ""
+        if cell := self._cells.get(start, 0):
+            if block.start not in self._header_cells:
+                bars = _CELL.finditer(self._text, block.start, end)
+                self._header_cells[block.start] = [block.start, *(bar.end() for bar in bars)]
+            starts = self._header_cells[block.start]
+            low = starts[cell] if cell < len(starts) else low
+        return self._text[low : self._cut(low, end, MAX_HEADER, _CELL_CUTS)] + "\n"
+
+    def _header(self, block: Block, start: int) -> Span:
+        """The first line of a table that `start` lies below of; an empty span otherwise."""
+        if block.kind != "table":
+            return start, start
+        if block.start not in self._headers:
+            found = self._text.find("\n", block.start, block.end)
+            end = block.end if found < 0 else found
+            fits = self._cut(block.start, end, MAX_HEADER) == end
+            self._headers[block.start] = end, self._units(block.start, end) if fits else MAX_HEADER
+        end, _ = self._headers[block.start]
+        return (block.start, end) if start > end else (start, start)
+
+    def _header_units(self, block: Block, start: int) -> float:
+        """The most that the header of a part beginning at `start` weighs."""
+        low, end = self._header(block, start)
+        return self._headers[block.start][1] if low < end else 0.0
 
     def _units(self, start: int, end: int) -> float:
         piece = self._text[start:end]
@@ -137,16 +174,18 @@ class _Packer:
         for block in section:
             if used >= ENOUGH and used + self._units(end, block.end) > BUDGET:
                 yield start, end
-                start = end = block.start
                 used = 0.0
             for low, high in self._pieces(block):
-                more = self._units(end, high)
-                if used and used + more > BUDGET:
+                if used and used + self._units(end, high) > BUDGET:
                     yield start, end
-                    start, used, more = low, 0.0, self._units(low, high)
+                    used = 0.0
+                if not used:
+                    start = end = low
+                    used = self._header_units(block, low)
+                used += self._units(end, high)
                 end = high
-                used += more
-        yield start, end
+        if used:
+            yield start, end
 
     def _pieces(self, block: Block) -> Iterator[Span]:
         """Yield what is kept whole: sentences; lines of tables and listings; of a long one its parts."""
@@ -156,36 +195,64 @@ class _Packer:
             spans = [(block.start, block.end)]
         else:
             spans = [self._trim(*line.span()) for line in _LINE.finditer(self._text, block.start, block.end)]
+        if block.kind == "table":
+            yield from self._table_pieces(block, spans)
+            return
         for start, end in spans:
-            while (stop := self._cut(start, end)) < end:
+            while (stop := self._cut(start, end, BUDGET)) < end:
                 yield self._trim(start, stop)
                 start, end = self._trim(stop, end)
             if start < end:
                 yield start, end
 
-    def _cut(self, start: int, end: int) -> int:
-        """Find the end of what fits into a chunk: `end`, else after a clause mark in the second half of it,
-        else after a space, else anywhere but inside a cluster that is read as one character."""
-        if end - start <= BUDGET / CJK_UNITS:
+    def _table_pieces(self, block: Block, rows: list[Span]) -> Iterator[Span]:
+        """Yield rows, and cut those that leave no room for the header at the border of a cell."""
+        bars = self._text.count("|", *rows[0])
+        room = BUDGET
+        for row, (start, end) in enumerate(rows):
+            if row == 1:
+                room = BUDGET - self._header_units(block, start)
+            is_aligned: bool | None = None
+            cell = 0
+            while (stop := self._cut(start, end, room, _CELL_CUTS)) < end:
+                yield self._trim(start, stop)
+                if is_aligned is None:  # a bar inside a cell would count as a border
+                    is_aligned = row > 0 and self._text.count("|", start, end) == bars
+                last = start
+                start, end = self._trim(stop, end)
+                cell += self._text.count("|", last, start)
+                if is_aligned:
+                    self._cells[start] = cell
+            if start < end:
+                yield start, end
+
+    def _cut(self, start: int, end: int, room: float, cuts: tuple[re.Pattern[str], ...] = _CUTS) -> int:
+        """Find the end of what fits into `room`: `end`, else after one of the best marks in the second half
+        of it, else anywhere but inside a cluster that is read as one character."""
+        if end - start <= room / CJK_UNITS:
             return end
         text = self._text
         # The lightest text that fills a chunk; to weigh more of a line of megabytes at every cut takes for ever.
-        window = text[start : min(end, start + int(BUDGET / OTHER_UNITS) + 1)]
-        fits = bisect_right(list(accumulate(map(self._weights.__getitem__, window))), BUDGET)
+        window = text[start : min(end, start + int(room / OTHER_UNITS) + 1)]
+        fits = bisect_right(list(accumulate(map(self._weights.__getitem__, window))), room)
         if start + fits == end:
             return end
         stop = start + max(1, fits)
         middle = (start + stop) // 2
-        for marks in _CUTS:
+        for marks in cuts:
             for cut in reversed([found.end() for found in marks.finditer(text, middle, stop)]):
                 if not _inside_cluster(text, cut):
                     return cut
         return next((cut for cut in range(stop, middle, -1) if not _inside_cluster(text, cut)), stop)
 
     def _trim(self, start: int, end: int) -> Span:
-        inner = self._text[start:end]
-        start += len(inner) - len(inner.lstrip())
-        return start, max(start, end - (len(inner) - len(inner.rstrip())))
+        """Leave out white space at the ends; without a copy, for a line may have megabytes."""
+        text = self._text
+        while start < end and text[start].isspace():
+            start += 1
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        return start, end
 
 
 def _inside_cluster(text: str, at: int) -> bool:

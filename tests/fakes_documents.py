@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import docx
 import docx.document
+import openpyxl
+import pptx
+import pptx.presentation
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
@@ -56,6 +61,49 @@ def handbook() -> docx.document.Document:
     document.add_heading("Contact", level=1)
     document.add_paragraph("Write to the office.")
     return document
+
+
+def slides() -> pptx.presentation.Presentation:
+    """Three slides: a title with a table, a group and notes; a hidden one; one without text."""
+    presentation = pptx.Presentation()
+    first, hidden, _ = (presentation.slides.add_slide(presentation.slide_layouts[n]) for n in (1, 1, 6))
+    first.placeholders[1].text = "满一年\n五天"
+    first.shapes.title.text = "年休假"
+    first.shapes.add_group_shape().shapes.add_textbox(0, 0, 9, 9).text_frame.text = "in a group"
+    table = first.shapes.add_table(2, 2, 0, 0, 9, 9).table
+    for at, text in enumerate(("工龄", "天数", "10 年", "10\n天")):
+        table.cell(at // 2, at % 2).text = text
+    first.notes_slide.notes_text_frame.text = "Say this slowly."
+    hidden.shapes.title.text = "Hidden"
+    hidden._element.set("show", "0")
+    return presentation
+
+
+def workbook(*rows: tuple[object, ...], name: str = "销售") -> openpyxl.Workbook:
+    """A workbook of one sheet with these rows."""
+    book = openpyxl.Workbook()
+    book.active.title = name
+    for row in rows:
+        book.active.append(row)
+    return book
+
+
+def saved(document: docx.document.Document | pptx.presentation.Presentation | openpyxl.Workbook) -> bytes:
+    """The bytes of a document of any office kind."""
+    file = io.BytesIO()
+    document.save(file)
+    return file.getvalue()
+
+
+def repacked(package: bytes, changed: Mapping[str, str | bytes | None]) -> bytes:
+    """The package with parts replaced, added, or with None left out."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(package)) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+        parts = {name: old.read(name) for name in old.namelist()} | dict(changed)
+        for name, part in parts.items():
+            if part is not None:
+                out.writestr(name, part)
+    return file.getvalue()
 
 
 def write(folder: Path, name: str, content: bytes) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import unicodedata
 from hashlib import blake2b
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragkit.chunking import BUDGET, TINY, chunk, index_text
+from ragkit.chunking import BUDGET, MAX_HEADER, TINY, chunk, index_text
 from ragkit.readers import markdown, plain
 from ragkit.schema import Block, Chunk, Parsed
 from ragkit.text import is_cjk
@@ -38,6 +39,7 @@ def checked(parsed: Parsed) -> list[Chunk]:
         assert body == body.strip()
         assert one.index_text == index_text(parsed.title, one.heading, one.lead + body)
         assert one.hash == blake2b(one.index_text.encode(), digest_size=16).hexdigest()
+        assert not one.lead or units(one.lead + body) <= BUDGET + TINY + 1  # the newline between them
         at = one.end
     assert chunks == chunk(parsed)
     return chunks
@@ -140,6 +142,57 @@ def test_a_long_table_is_cut_at_rows_and_its_header_is_indexed_with_every_part()
     assert chunks[0].lead == ""
 
 
+def table_of(*rows: str) -> Parsed:
+    text = "\n".join(rows)
+    return Parsed(text, (Block(0, len(text), "table"),))
+
+
+def test_of_a_wide_header_whole_cells_are_repeated_within_the_budget() -> None:
+    """It was dropped when it was long: the later parts of wide tables said numbers of nothing."""
+    header = " | ".join(f"Column number {n}" for n in range(40))
+    rows = [" | ".join(f"{n}.{m}" for m in range(40)) for n in range(30)]
+    chunks = checked(table_of(header, *rows))
+    assert len(chunks) > 5
+    for one in chunks[1:]:
+        assert header.startswith(one.lead.rstrip("\n"))
+        assert one.lead.rstrip(" |\n").split(" | ")[-1] in header.split(" | ")
+        assert units(one.lead) > MAX_HEADER / 2
+
+
+def test_a_row_that_is_cut_carries_the_header_cells_above_each_part() -> None:
+    header = " | ".join(f"Col{n}" for n in range(200))
+    rows = [" | ".join(f"value {m} of {n}" for m in range(200)) for n in range(5)]
+    parsed = table_of(header, *rows)
+    inside = 0
+    for one in checked(parsed):
+        first = parsed.text[one.start : one.end].split("\n")[0].split(" | ")[0]
+        if one.lead and first.startswith("value"):
+            assert one.lead.split(" | ")[0] == f"Col{first.split()[1]}"
+            inside += first.split()[1] != "0"
+    assert inside > 20
+
+
+def test_a_table_after_text_keeps_its_header_in_later_parts() -> None:
+    rows = [f"| 第{n}行 | 一些内容和数字 {n} |" for n in range(60)]
+    text, chunks = of_markdown("字" * 100 + "。", "", "  | 名称 | 说明 |", "|---|---|", *rows)
+    assert "| 名称 | 说明 |" in text[chunks[0].start : chunks[0].end]
+    assert [one.lead for one in chunks[:3]] == ["", "| 名称 | 说明 |\n", "| 名称 | 说明 |\n"]
+
+
+def test_a_header_with_an_empty_first_cell_is_not_repeated_within_its_own_chunk() -> None:
+    chunks = checked(table_of(" | b", "1 | 2"))
+    assert [one.lead for one in chunks] == [""]
+
+
+@pytest.mark.parametrize(
+    "rows", [["x" * 3_000_000, "1 | 2"], ["a | b", "x | " * 700_000], ["|" * 200_000] * 3]
+)
+def test_a_table_with_a_row_of_megabytes_is_cut_in_time(rows: list[str]) -> None:
+    started = time.monotonic()
+    chunk(table_of(*rows))
+    assert time.monotonic() - started < 20
+
+
 def test_a_table_that_fits_is_not_torn() -> None:
     table = ["| a | b |", "|---|---|", *["| 单元格 | 单元格 |"] * 10]
     text, chunks = of_markdown("字" * 300 + "。", "", *table)
@@ -220,7 +273,7 @@ def test_equal_text_has_an_equal_hash_wherever_it_stands() -> None:
 # ── Whatever comes in ───────────────────────────────────────────────────────────────────────────────
 
 PIECES = st.sampled_from(
-    ["中文句子。", "，", "English words. ", "🎉", "👩‍👩‍👧", "\n", "\n\n", "# H\n", "## 二\n", "| a | b |\n|---|---|\n", "```\n",
+    ["中文句子。", "，", "English words. ", "🎉", "👩‍👩‍👧", "| 列 | " * 60, "\n", "\n\n", "# H\n", "## 二\n", "| a | b |\n|---|---|\n", "```\n",
      "长" * 90, "long " * 60, "e\u0301", " \t", "1.5", "！", "- item\n", "<b>", "https://x.org/y "]
 )  # fmt: skip
 

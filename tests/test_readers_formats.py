@@ -9,7 +9,15 @@ from pathlib import Path
 import docx
 import pytest
 
-from ragkit.errors import BrokenFile, EmptyFile, EncryptedFile, FileTooLarge
+from ragkit.errors import (
+    BrokenFile,
+    EmptyFile,
+    EncryptedFile,
+    FileTooLarge,
+    MislabelledFile,
+    NoText,
+    TruncatedFile,
+)
 from ragkit.readers import read
 from ragkit.schema import Parsed
 from tests.fakes_documents import handbook, headings, of_kind, pdf, read_bytes, slices, word, write
@@ -69,7 +77,7 @@ def test_the_charset_of_a_page_is_found(tmp_path: Path, page: bytes, encoding: s
 
 
 def test_a_page_that_scripts_build_is_empty_and_says_why(tmp_path: Path) -> None:
-    with pytest.raises(EmptyFile) as caught:
+    with pytest.raises(NoText) as caught:
         read(write(tmp_path, "a.html", b"<title>App</title><div id=root></div><script>run()</script>"))
     assert "JavaScript" in caught.value.hint
 
@@ -201,9 +209,9 @@ def test_a_locked_word_file_is_encrypted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_word_file_is_broken(tmp_path: Path, share: float) -> None:
+def test_a_truncated_word_file_is_told_as_such(tmp_path: Path, share: float) -> None:
     content = word(handbook())
-    with pytest.raises(BrokenFile):
+    with pytest.raises(TruncatedFile):
         read(write(tmp_path, "a.docx", content[: int(len(content) * share)]))
 
 
@@ -211,5 +219,5 @@ def test_another_kind_of_office_file_is_no_word_document(tmp_path: Path) -> None
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as package:
         package.writestr("xl/workbook.xml", "<workbook/>")
-    with pytest.raises(BrokenFile):
+    with pytest.raises(MislabelledFile, match=r"Excel workbook \(\.xlsx\)"):
         read(write(tmp_path, "a.docx", file.getvalue()))

@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from ragkit.errors import BrokenFile, EmptyFile, FileTooLarge
+from ragkit.errors import BrokenFile, FileTooLarge, NoText
 from ragkit.schema import Block, BlockKind, Parsed
 
 MAX_BYTES = 200_000_000  # of the file
@@ -145,24 +145,31 @@ class TextBuilder:
         self._blocks: list[Block] = []
 
     def add(
-        self, text: str, kind: BlockKind = "text", *, heading: tuple[str, ...] = (), gap: str = "\n\n"
-    ) -> None:
-        """Append a block after `gap`; blank text is passed over."""
+        self,
+        text: str,
+        kind: BlockKind = "text",
+        *,
+        heading: tuple[str, ...] = (),
+        page: int | None = None,
+        gap: str = "\n\n",
+    ) -> bool:
+        """Append a block after `gap`; blank text is passed over. Tell whether there was text."""
         block = clean(text).strip("\n").rstrip()
         if not block.strip():
-            return
+            return False
         if self._parts:
             self._parts.append(gap)
             self._length += len(gap)
         start, self._length = self._length, self._length + len(block)
         check_length(self._length)
         self._parts.append(block)
-        self._blocks.append(Block(start, self._length, kind, heading=heading))
+        self._blocks.append(Block(start, self._length, kind, page, heading))
+        return True
 
     def build(self, *, title: str = "", encoding: str | None = None, hint_if_empty: str = "") -> Parsed:
-        """Return the document; without a single block that is EmptyFile."""
+        """Return the document; without a single block that is NoText."""
         if not self._blocks:
-            raise EmptyFile("There is no text in this file.", hint_if_empty)
+            raise NoText("There is no text in this file.", hint_if_empty)
         return Parsed("".join(self._parts), tuple(self._blocks), title, encoding)
 
 

@@ -19,13 +19,10 @@ from docx.oxml.exceptions import XmlchemyError
 from docx.oxml.ns import qn
 from lxml import etree
 
-from ragkit.errors import BrokenFile, EncryptedFile, FileTooLarge
-from ragkit.readers.base import MAX_HEADING_CHARS, Outline, TextBuilder, mislabelled, one_line
+from ragkit.errors import BrokenFile
+from ragkit.readers.base import MAX_HEADING_CHARS, Outline, TextBuilder, one_line
+from ragkit.readers.package import open_package
 from ragkit.schema import Parsed
-
-_MAX_UNPACKED_BYTES = 400_000_000
-_MAX_RATIO = 100  # what deflate makes of real XML stays under 50
-_RATIO_COUNTS_FROM_BYTES = 50_000_000
 
 _P, _TABLE, _TEXT, _BOX = qn("w:p"), qn("w:tbl"), qn("w:t"), qn("w:txbxContent")
 _WRAPPERS = frozenset(
@@ -54,7 +51,7 @@ _TITLE, _BODY, _CONTENTS = 0, -1, -2  # beside the heading levels 1 to 9
 def parse(data: bytes) -> Parsed:
     """Read a .docx; its title is that of its properties, else the paragraph in the style Title, else the
     first top heading."""
-    _check_package(data)
+    open_package(data, "a Word document (.docx)").close()
     try:
         document = docx.Document(io.BytesIO(data))
         return _Reader(document).parse()
@@ -67,28 +64,6 @@ def parse(data: bytes) -> Parsed:
 
 
 _SAVE_AGAIN = "Open it in Word or LibreOffice and save it again."
-
-
-def _check_package(data: bytes) -> None:
-    """Refuse what is no .docx, and what would unpack to something enormous, before anything is unpacked."""
-    if data.startswith(b"\xd0\xcf\x11\xe0") and "EncryptedPackage".encode("utf-16-le") in data:
-        raise EncryptedFile(
-            "This Word document is protected by a password.", "Save a copy without the password and add that."
-        )
-    if not data.startswith(b"PK"):
-        raise mislabelled(data, "a Word document (.docx)")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as package:
-            members = package.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise BrokenFile(f"This Word document is damaged or cut off: {error}", _SAVE_AGAIN) from error
-    unpacked = sum(member.file_size for member in members)
-    is_bomb = unpacked > _RATIO_COUNTS_FROM_BYTES and unpacked > _MAX_RATIO * len(data)
-    if is_bomb or unpacked > _MAX_UNPACKED_BYTES:
-        raise FileTooLarge(
-            f"This file unpacks from {len(data) / 1e6:.1f} MB to {unpacked / 1e6:.0f} MB.",
-            "If you trust it, save it again without its pictures, or as several documents.",
-        )
 
 
 class _Reader:

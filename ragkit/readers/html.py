@@ -6,6 +6,7 @@ import re
 
 from lxml import etree
 
+from ragkit.errors import EmptyFile
 from ragkit.readers.base import Outline, TextBuilder, decode, one_line
 from ragkit.schema import BlockKind, Parsed
 
@@ -38,6 +39,8 @@ def parse(data: bytes) -> Parsed:
     declared = _DECLARED.search(data, 0, 2048)
     label = declared[1].decode("ascii").lower() if declared else ""
     text, encoding = decode(data, declared=_LABELS.get(label, ""))
+    if not text.strip():
+        raise EmptyFile("There is no text in this file, only white space.")
     # As bytes, because lxml takes no str with an encoding declaration in it.
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     root = etree.fromstring(text.encode("utf-8"), parser)

@@ -41,7 +41,7 @@ def parse(data: bytes) -> Parsed:
     text, encoding = decode(data)
     check_length(len(text))
     front = _FRONT_MATTER.match(text)
-    scanner = _Scanner(text, front.end() if front else 0)
+    scanner = Scanner(text, front.end() if front else 0)
     blocks = tuple(scanner.blocks())
     if not blocks:
         raise EmptyFile("There is no text in this file.")
@@ -50,11 +50,13 @@ def parse(data: bytes) -> Parsed:
     return Parsed(text, blocks, title or scanner.first_top_heading, encoding)
 
 
-class _Scanner:
-    def __init__(self, text: str, start: int) -> None:
+class Scanner:
+    """Finds the blocks of `text` from `start` on, under the headings that `outline` stands at."""
+
+    def __init__(self, text: str, start: int = 0, *, outline: Outline | None = None) -> None:
         self._text = text
         self._at = start
-        self._outline = Outline()
+        self._outline = outline or Outline()
         self.first_top_heading = ""
 
     def blocks(self) -> Iterator[Block]:
