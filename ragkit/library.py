@@ -239,6 +239,14 @@ class Library:
     def _root(self, id: str) -> Root:
         return next(root for root in self._store.roots() if root.id == id)
 
+    def is_waiting(self) -> bool:
+        """Whether documents wait to be read."""
+        return self._store.next_pending() is not None
+
+    def abandon(self) -> None:
+        """Let nothing that waits be read: what is not known yet goes, what is known stays as it is."""
+        self._indexer.abandon({d.id for d in self.documents() if d.state in ("queued", "parsing", "stale")})
+
     # ── In the background ──
 
     def pause(self) -> None:
