@@ -14,6 +14,8 @@ from typing import Literal
 
 BlockKind = Literal["text", "heading", "table", "code"]
 DocumentState = Literal["ready", "failed"]
+# Why scans were left unread: rapidocr is not installed, or the time for one file was over.
+OcrState = Literal["", "missing", "stopped"]
 Language = Literal["zh", "en"]
 
 QUOTES = "quotes"  # the profile without a language model
@@ -42,6 +44,7 @@ class Parsed:
     pages: int | None = None  # pages, slides or sheets
     pages_without_text: tuple[int, ...] = ()  # 1-based: scans that nobody could read, and empty pages
     ocr_pages: tuple[int, ...] = ()  # 1-based: whose text was recognised from their picture
+    ocr_state: OcrState = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from ragkit.errors import EmptyFile, FileTooLarge, FileVanished, UnsupportedFile
 from ragkit.readers.base import MAX_BYTES
 from ragkit.schema import Parsed
 
-READERS_VERSION = 1
+READERS_VERSION = 2
 """Raise it when any reader's text or blocks change: files are then read again."""
 
 FORMATS: dict[str, str] = {  # ending -> the module that reads it

@@ -12,13 +12,14 @@ from itertools import pairwise
 from typing import IO, Any, get_args
 
 from ragkit.readers.base import MAX_CHARS
-from ragkit.schema import Block, BlockKind, Parsed
+from ragkit.schema import Block, BlockKind, OcrState, Parsed
 
 MAX_BLOCKS = 500_000  # forty characters each in the longest text; a block costs the caller half a kilobyte
 MAX_FRAME_BYTES = 256 << 20  # MAX_CHARS take at most 80 MB; the rest is for blocks with their headings
 
 _LENGTH = struct.Struct(">I")
 _KINDS = frozenset(get_args(BlockKind))
+_OCR_STATES = frozenset(get_args(OcrState))
 
 
 class BadFrame(Exception):
@@ -85,6 +86,7 @@ def _checked(values: Any) -> Parsed:
         and all(type(number) is int for number in numbers)
         and all(low <= high for low, high in pairwise(places))
         and all(block.kind in _KINDS for block in blocks)
+        and parsed.ocr_state in _OCR_STATES
         and len(blocks) <= MAX_BLOCKS
         and len(parsed.text) <= MAX_CHARS
     ):
