@@ -31,6 +31,7 @@ LEVELS = (
         "generation",
     },
     {"readers", "chunking", "embedding", "internlm2", "store", "sqlite_file", "hub", "model_facts", "worker"},
+    {"archive"},
     {"sqlite_store", "index", "retrieval", "download", "loading", "responses"},
     {"answering", "llm"},
     {"engine", "profiles", "doctor"},
