@@ -53,6 +53,19 @@ def test_columns_are_read_one_after_the_other(shift: float) -> None:
     assert text.split() == ["Title", "a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4", "Foot"]
 
 
+def test_a_table_below_two_columns_is_no_part_of_them() -> None:
+    prose = column(0, 0, "a1", "a2", "a3") + column(480, 0, "b1", "b2", "b3")
+    table = column(0, 150, "c1", "c2", width=60) + column(520, 150, "d1", "d2", width=60)
+    assert arranged(prose + table) == "a1\na2\na3\n\nb1\nb2\nb3\n\nc1 d1\nc2 d2"
+
+
+def test_tilted_lines_of_two_columns_stay_apart() -> None:
+    """A line of the right column lay on a level with two of the left one, and made them a single row."""
+    left, right = column(0, 0, "a1", "a2", "a3", step=24), column(480, 9, "b1", "b2", "b3", step=24)
+    tall = [Line(x.text, x.left, x.top - 4, x.right, x.bottom + 4) for x in left + right]
+    assert arranged(tall).split() == ["a1", "a2", "a3", "b1", "b2", "b3"]
+
+
 def test_three_columns_are_read_one_after_the_other() -> None:
     columns = [column(480.0 * at, 0, *(f"{name}{row}" for row in range(4))) for at, name in enumerate("abc")]
     words = arranged([line for lines in columns for line in lines]).split()
@@ -75,6 +88,7 @@ def test_a_page_with_nothing_on_it_is_empty() -> None:
 
 FAKE = {
     "onnxruntime/__init__.py": "",
+    "cv2/__init__.py": "def setNumThreads(count): pass",
     "rapidocr/models/a_det_b.onnx": "",
     "rapidocr/models/a_cls_b.onnx": "",
     "rapidocr/models/a_rec_b.onnx": "",

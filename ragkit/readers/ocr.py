@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 # A dense page takes 2 to 6 s on two cores: some 300 pages. Below the caller's limit for one file (30 min).
 BUDGET_S = 1500.0
 MAX_SIDE_PIXELS = 2000  # rapidocr makes larger pictures smaller, to this; A4 has 170 dpi then
+# Beside the reader's own limit: fifteen dense pages took 1.9 GB of address space, 0.9 of them in use.
+_MORE_BYTES = 1 << 30
 _MAX_THREADS = 8  # each takes address space, which is limited, and speeds a page up less
 REMEDY = (
     "To read it here: pip install rapidocr onnxruntime, then read the file again. "
@@ -68,11 +71,16 @@ def _models() -> dict[str, str]:
 @cache
 def _engine() -> Callable[[Any], Any] | None:
     threads = min(_MAX_THREADS, max(1, (os.cpu_count() or 2) - 1))  # one is left for who asks meanwhile
+    # numpy and OpenCV would start a thread for each core, and each of those takes address space.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _take_more_memory()
     # By path: without one rapidocr looks its models up by their hash and fetches what does not fit.
     models = {f"{part}.model_path": path for part, path in _models().items()}
     try:
+        import cv2
         from rapidocr import RapidOCR
 
+        cv2.setNumThreads(1)
         engine: Callable[[Any], Any] = RapidOCR(
             params=models
             | {
@@ -86,3 +94,16 @@ def _engine() -> Callable[[Any], Any] | None:
         log.exception("rapidocr is installed but does not start")
         return None
     return engine
+
+
+def _take_more_memory() -> None:
+    """Raise the limit that the parsing process has set itself; pictures are bounded, so is what they take."""
+    if sys.platform == "linux":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            more = soft + _MORE_BYTES
+            resource.setrlimit(
+                resource.RLIMIT_AS, (more if hard == resource.RLIM_INFINITY else min(more, hard), hard)
+            )

@@ -12,6 +12,7 @@ from statistics import median
 
 _SAME_ROW = 0.5  # of the lower one's height must two boxes share
 _PARAGRAPH_GAP = 0.9  # of a line's height: line spacing 1.5 leaves 0.5 between lines
+_SECTION_GAP = 1.5  # of a line's height: columns end there, and what is below begins anew
 _COLUMN_GAP = 0.8  # of a line's height: Chinese columns stand two characters apart, words a quarter
 _COLUMN_WIDTH = 6  # heights; the cells of a table are narrower, and a table is read by its rows
 _COLUMN_ROWS = 3
@@ -45,16 +46,19 @@ def _rows(lines: Sequence[Line]) -> list[list[Line]]:
     """Boxes side by side are one row, from the left to the right."""
     rows: list[list[Line]] = []
     for line in sorted(lines, key=lambda line: (line.top + line.bottom, line.left)):
-        if rows and _share_a_row(rows[-1][-1], line):
+        if rows and _belongs(line, rows[-1]):
             rows[-1].append(line)
         else:
             rows.append([line])
     return [sorted(row, key=lambda line: line.left) for row in rows]
 
 
-def _share_a_row(one: Line, other: Line) -> bool:
-    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
-    return shared >= _SAME_ROW * min(one.height, other.height)
+def _belongs(line: Line, row: Sequence[Line]) -> bool:
+    """Beside all the others and on a level with the last: a line of the other column may reach into two rows."""
+    last = row[-1]
+    shared = min(last.bottom, line.bottom) - max(last.top, line.top)
+    beside = all(line.left >= other.right or line.right <= other.left for other in row)
+    return beside and shared >= _SAME_ROW * min(last.height, line.height)
 
 
 def _columns(rows: list[list[Line]], unit: float) -> list[list[list[Line]]]:
@@ -85,7 +89,7 @@ def _longest_with_gap(rows: list[list[Line]], start: int, unit: float) -> tuple[
     for one, other in pairwise(first):
         low, high = one.right, other.left
         end, filled = start, []
-        while end < len(rows):
+        while end < len(rows) and (end == start or _space_above(rows, end) < _SECTION_GAP * unit):
             lefts = [line for line in rows[end] if (line.left + line.right) / 2 < (low + high) / 2]
             rights = [line for line in rows[end] if line not in lefts]
             new_low = max([low, *(line.right for line in lefts)])
@@ -99,6 +103,10 @@ def _longest_with_gap(rows: list[list[Line]], start: int, unit: float) -> tuple[
         if all(len(side) >= _COLUMN_ROWS and _is_prose(side, unit) for side in sides):
             return (low + high) / 2, end
     return None, start
+
+
+def _space_above(rows: list[list[Line]], at: int) -> float:
+    return min(line.top for line in rows[at]) - max(line.bottom for line in rows[at - 1])
 
 
 def _is_prose(side: Sequence[Line], unit: float) -> bool:

@@ -150,14 +150,17 @@ def safe_path(name: str) -> str | None:
 
     As unzip does: "..", drives and leading slashes go, a backslash parts folders.
     """
-    shown = "".join(
-        char for char in name if char not in _TURNING and unicodedata.category(char) not in _INVISIBLE
-    )
-    parts = _kept(unicodedata.normalize("NFC", shown).replace("\\", "/").split("/"))
+    plain = name.isascii() and name.isprintable()
+    parts = _kept((name if plain else _shown(name)).replace("\\", "/").split("/"))
     while parts and _DRIVE.match(parts[0]):
         parts = _kept([parts[0][2:], *parts[1:]])
     path = "/".join(parts)
     return path if 0 < len(path) <= MAX_PATH_CHARS else None
+
+
+def _shown(name: str) -> str:
+    kept = (char for char in name if char not in _TURNING and unicodedata.category(char) not in _INVISIBLE)
+    return unicodedata.normalize("NFC", "".join(kept))
 
 
 def _kept(parts: list[str]) -> list[str]:
