@@ -1,4 +1,4 @@
-"""ZIP archives as folders: what is in them, what stays out, and what a hostile one costs."""
+"""ZIP archives as folders: what is in them, what stays out, and what damage costs."""
 
 from __future__ import annotations
 

@@ -207,6 +207,26 @@ def test_what_a_library_prints_does_not_reach_the_answers(good: Path) -> None:
         assert process.stderr.read().split() == [b"noise", b"more", b"noise"]
 
 
+def test_signs_of_life_go_out_before_the_answer(good: Path) -> None:
+    code = (
+        "import ragkit.readers.worker as worker\n"
+        "quick = worker.read\n"
+        "def slow(path, *, name):\n"
+        "    worker.pace.alive()\n"
+        "    return quick(path, name=name)\n"
+        "worker.read = slow\n"
+        "worker.main(1 << 31)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(pack({"id": 7, "path": str(good), "name": None}))
+        process.stdin.flush()
+        first, second = receive(process.stdout), receive(process.stdout)
+        process.stdin.close()
+    assert first == {"id": 7, "alive": True}
+    assert second is not None and second["id"] == 7 and "parsed" in second
+
+
 def test_the_end_of_its_input_ends_the_worker_in_the_middle_of_a_file(slow: Path) -> None:
     with subprocess.Popen(WORKER, cwd=ROOT, stdin=-1, stdout=subprocess.PIPE) as process:
         output, _ = process.communicate(pack({"id": 1, "path": str(slow), "name": None}), timeout=20)
@@ -359,7 +379,14 @@ def test_a_frame_over_the_limit_is_not_made(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_document_survives_the_way_through_a_frame() -> None:
     parsed = Parsed(
-        "一二三🎉", (Block(0, 2, "heading", 3, ("一二",)), Block(2, 4)), "T", "utf-8", 4, (1, 4), (2,)
+        "一二三🎉",
+        (Block(0, 2, "heading", 3, ("一二",)), Block(2, 4)),
+        "T",
+        "utf-8",
+        4,
+        (1, 4),
+        (2,),
+        "stopped",
     )
     sent = io.BytesIO(pack(as_json(parsed)))
     assert as_parsed(receive(sent)) == parsed

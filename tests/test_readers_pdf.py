@@ -50,6 +50,10 @@ def raw_pdf(*objects: str) -> bytes:
     return content + f"{end}startxref\n{len(content)}\n%%EOF\n".encode()
 
 
+def page(parent: str, text: str) -> str:
+    return f"<</Type/Page/Parent {parent} 0 R/MediaBox[0 0 200 200]/Contents {text} 0 R/Resources<</Font<</F 5 0 R>>>>>>"
+
+
 def drawn(draw: Callable[[Canvas], object]) -> bytes:
     """A PDF with one A4 page that `draw` has drawn on."""
     file = io.BytesIO()
@@ -154,19 +158,38 @@ def test_wrong_bookmarks_head_nothing(tmp_path: Path, marks: list[tuple[str, int
     assert {block.heading for block in parsed.blocks} == {()}
 
 
-def test_bookmarks_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
+def greeting(outlines: tuple[str, ...], info: str = "<<>>") -> bytes:
+    """A page that says Hi, with these objects as its outline, from number 7 on."""
     content = raw_pdf(
-        "<</Type/Catalog/Pages 2 0 R/Outlines 4 0 R>>",
+        "<</Type/Catalog/Pages 2 0 R/Outlines 7 0 R>>",
         "<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 7 0 R/Resources<</Font<</F 8 0 R>>>>>>",
-        "<</First 5 0 R/Last 6 0 R>>",
-        "<</Title(One)/Parent 4 0 R/Next 6 0 R/First 5 0 R/Dest[3 0 R/Fit]>>",
-        "<</Title(Two)/Parent 4 0 R/Next 5 0 R/Dest[3 0 R/Fit]>>",
+        page("2", "4"),
         "<</Length 29>>stream\nBT/F 12 Tf 9 99 Td(Hi)Tj ET \nendstream",
         "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        info,
+        *outlines,
     )
-    parsed = read_bytes(tmp_path, "a.pdf", content)
+    return content.replace(b"/Root 1 0 R", b"/Root 1 0 R/Info 6 0 R")
+
+
+def test_bookmarks_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
+    outlines = (
+        "<</First 8 0 R/Last 9 0 R>>",
+        "<</Title(One)/Parent 7 0 R/Next 9 0 R/First 8 0 R/Dest[3 0 R/Fit]>>",
+        "<</Title(Two)/Parent 7 0 R/Next 8 0 R/Dest[3 0 R/Fit]>>",
+    )
+    parsed = read_bytes(tmp_path, "a.pdf", greeting(outlines))
     assert [block.heading for block in parsed.blocks] == [("Two",)]
+
+
+def test_half_characters_in_titles_cost_the_titles_only(tmp_path: Path) -> None:
+    """A lone surrogate in the title of the document made the whole file fail."""
+    outlines = (
+        "<</First 8 0 R/Last 8 0 R>>",
+        "<</Title<FEFFD8000041>/Parent 7 0 R/Dest[3 0 R/Fit]>>",
+    )
+    parsed = read_bytes(tmp_path, "a.pdf", greeting(outlines, "<</Title<FEFFD8000041>>>"))
+    assert (parsed.text, parsed.title, parsed.blocks[0].heading) == ("Hi", "", ())
 
 
 @given(st.text(), st.lists(st.text(min_size=1, max_size=3)))
@@ -293,10 +316,6 @@ def test_what_pdfium_does_not_open_pypdf_reads_without_a_word(tmp_path: Path) ->
     ]
 
 
-def page(parent: str, text: str) -> str:
-    return f"<</Type/Page/Parent {parent} 0 R/MediaBox[0 0 200 200]/Contents {text} 0 R/Resources<</Font<</F 5 0 R>>>>>>"
-
-
 def test_a_page_that_pdfium_does_not_load_is_read_by_pypdf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +369,9 @@ def test_signs_that_have_no_meaning_are_no_text(tmp_path: Path, monkeypatch: pyt
 
 
 DAMAGED = {
+    "titles": greeting(
+        ("<</First 8 0 R/Last 8 0 R>>", "<</Title<FEFF4E00D83D>/Dest[3 0 R/Fit]>>"), "<</Title<FEFF4E00>>>"
+    ),
     "plain": pdf("第一页。", "two", "three"),
     "bookmarks": outlined(("A", 0, 0), ("B", 1, 1), pages=("one A", "two B")),
     "pictures": picture_pdf("gray", first="A page of text that was never a scan."),

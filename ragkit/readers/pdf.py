@@ -227,5 +227,8 @@ def _no_text(pages: Sequence[_Page], state: OcrState) -> NoText:
 
 
 def _title(document: pdfium.PdfDocument) -> str:
-    title = one_line(document.get_metadata_value("Title"))
+    try:
+        title = one_line(document.get_metadata_value("Title"))
+    except UnicodeDecodeError:  # half a pair of surrogates
+        return ""
     return "" if not 2 <= len(title) <= 200 or "\ufffd" in title or _NOT_A_TITLE.match(title) else title
