@@ -339,19 +339,19 @@ def test_a_worker_that_dies_in_the_middle_of_an_answer_has_crashed(tmp_path: Pat
 
 def test_signs_of_life_give_a_slow_file_its_time_once_more(tmp_path: Path, good: Path) -> None:
     lines = (
-        "for _ in range(8):\n    time.sleep(0.5)\n    say(pack(mark | {'alive': True}))\n"
+        "for _ in range(12):\n    time.sleep(0.5)\n    say(pack(mark | {'alive': True}))\n"
         "say(pack(mark | {'parsed': document}))"
     )
-    with odd(tmp_path, lines, timeout_s=3.0) as reader:
+    with odd(tmp_path, lines, timeout_s=5.0) as reader:
         assert reader.read(good).text == "abc"
 
 
 def test_signs_of_life_do_not_go_on_for_ever(
     tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragkit.readers.client.LONGEST_S", 2.0)
+    monkeypatch.setattr("ragkit.readers.client.LONGEST_S", 6.0)
     lines = "while True:\n    say(pack(mark | {'alive': True}))"
-    with odd(tmp_path, lines, timeout_s=1.5) as reader, pytest.raises(ReaderFailed, match="end with this"):
+    with odd(tmp_path, lines, timeout_s=5.0) as reader, pytest.raises(ReaderFailed, match="end with this"):
         reader.read(good)
 
 
