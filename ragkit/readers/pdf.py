@@ -20,7 +20,7 @@ from ragkit.errors import EmptyFile, FileTooLarge, NoText
 from ragkit.readers import ocr
 from ragkit.readers.base import check_length, clean, mislabelled, one_line, paragraphs
 from ragkit.readers.pace import alive
-from ragkit.readers.pdf_fallback import LOCKED, Fallback, damaged
+from ragkit.readers.pdf_fallback import Fallback, damaged, locked
 from ragkit.readers.pdf_outline import Bookmark, bookmarks, sections
 from ragkit.schema import Block, OcrState, Parsed
 
@@ -61,7 +61,7 @@ def parse(data: bytes) -> Parsed:
         document = pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:
         if error.err_code in (pdfium_c.FPDF_ERR_PASSWORD, pdfium_c.FPDF_ERR_SECURITY):
-            raise LOCKED from error
+            raise locked() from error
         count = _checked_count(spare.pages())
         pages = list(_capped(_page_of(spare.text(index, of=count)) for index in range(count)))
         return _assemble(pages, data=data)

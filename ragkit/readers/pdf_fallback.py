@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
-
-import pypdf
+from typing import TYPE_CHECKING
 
 from ragkit.errors import BrokenFile, EncryptedFile, TruncatedFile
 from ragkit.readers.base import clean
 
+if TYPE_CHECKING:  # it takes a third of a second, and hardly any file needs it
+    from pypdf import PdfReader
+
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of each thing that it mends
 
 _TAIL_BYTES = 2048  # some servers and mailers append a little behind the end
-LOCKED = EncryptedFile(
-    "This PDF is protected by a password.",
-    "Save a copy without the password and add that, for example: "
-    "qpdf --decrypt --password=... locked.pdf open.pdf",
-)
 
 
 class Fallback:
@@ -25,15 +22,17 @@ class Fallback:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._reader: pypdf.PdfReader | None = None
+        self._reader: PdfReader | None = None
         self._pages: int | None = None  # 0 where it cannot be opened either
 
     def pages(self) -> int:
         """Open the document and count; BrokenFile, TruncatedFile or EncryptedFile if that fails."""
+        from pypdf import PdfReader
+
         try:
-            reader = pypdf.PdfReader(io.BytesIO(self._data), strict=False)
+            reader = PdfReader(io.BytesIO(self._data), strict=False)
             if reader.is_encrypted and not reader.decrypt(""):
-                raise LOCKED
+                raise locked()
             self._reader, self._pages = reader, len(reader.pages)
         except (MemoryError, EncryptedFile):
             raise
@@ -56,6 +55,15 @@ class Fallback:
             raise
         except Exception:  # noqa: BLE001 - as above; the page is then named as one without text
             return None
+
+
+def locked() -> EncryptedFile:
+    """The error for a PDF that a password keeps shut; one that only its owner may change opens without."""
+    return EncryptedFile(
+        "This PDF is protected by a password.",
+        "Save a copy without the password and add that, for example: "
+        "qpdf --decrypt --password=... locked.pdf open.pdf",
+    )
 
 
 def damaged(data: bytes) -> BrokenFile | TruncatedFile:
