@@ -122,7 +122,7 @@ class Library:
             yield from self._job(work, desk, strings)
 
     def cancel(self, desk: Desk, request: gr.Request) -> str:
-        """Ask the job under way to stop; the file in hand is finished first."""
+        """Ask the job under way to stop; the file in hand is let go."""
         if desk.cancel is not None:
             desk.cancel.set()
         return render_library.job_running(None, self._strings_for(request), cancelling=True)

@@ -105,7 +105,8 @@ def _notes(row: Document, strings: Strings) -> str:
         told = escape(strings.error(row.error_code) + old)
         notes.append(f'<div class="doc-error" title="{escape(row.error)}">{told}</div>')
     if row.pages_without_text:
-        notes.append(_warning(strings("doc_without_text", pages=_ranges(row.pages_without_text))))
+        key = f"doc_without_text_{row.ocr_state}" if row.ocr_state else "doc_without_text"
+        notes.append(_warning(strings(key, pages=_ranges(row.pages_without_text))))
     if row.ocr_pages:
         notes.append(_warning(strings("doc_recognised", n=len(row.ocr_pages))))
     return "".join(notes)

@@ -189,10 +189,19 @@ def test_what_waits_can_be_held_gone_on_with_and_dropped() -> None:
 
 
 def test_ready_means_readable_with_numbers() -> None:
-    scan = row(chars=12345, encoding="gb18030", pages=12, pages_without_text=(1, 2, 3, 7), ocr_pages=(9, 10))
+    scan = row(
+        chars=12345,
+        encoding="gb18030",
+        pages=12,
+        pages_without_text=(1, 2, 3, 7),
+        ocr_pages=(9, 10),
+        ocr_state="missing",
+    )
     html = render_library.documents([scan], ZH, semantic=False)
     assert (
-        "12,345 字 · gb18030" in html and "第 1-3, 7 页没有文字" in html and "有 2 页的文字由图片识别" in html
+        "12,345 字 · gb18030" in html
+        and "第 1-3, 7 页是扫描件，没有文字" in html
+        and "有 2 页的文字由图片识别" in html
     )
 
 
