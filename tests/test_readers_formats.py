@@ -9,7 +9,7 @@ from pathlib import Path
 import docx
 import pytest
 
-from ragkit.errors import BrokenFile, EmptyFile, EncryptedFile, FileTooLarge
+from ragkit.errors import BrokenFile, EmptyFile, EncryptedFile, FileTooLarge, NoText
 from ragkit.readers import read
 from ragkit.schema import Parsed
 from tests.fakes_documents import handbook, headings, of_kind, pdf, read_bytes, slices, word, write
@@ -68,8 +68,8 @@ def test_the_charset_of_a_page_is_found(tmp_path: Path, page: bytes, encoding: s
     assert (parsed.text, parsed.encoding) == ("中文", encoding)
 
 
-def test_a_page_that_scripts_build_is_empty_and_says_why(tmp_path: Path) -> None:
-    with pytest.raises(EmptyFile) as caught:
+def test_a_page_that_scripts_build_has_no_text_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(NoText) as caught:
         read(write(tmp_path, "a.html", b"<title>App</title><div id=root></div><script>run()</script>"))
     assert "JavaScript" in caught.value.hint
 
