@@ -51,6 +51,10 @@ _ONE_BYTE = ("cp125", "iso8859", "koi8")
 _NOT_ASCII = re.compile(rb"[^\n\x80-\xff]{0,200}[\x80-\xff][^\n]{0,2000}")
 
 
+# A letter with an accent between others. East Asian text has such bytes where one character stands alone.
+_LATIN = re.compile(rb"(?<![\x80-\xff])[\x80-\xff][a-z](?![\x80-\xff])")
+
+
 def known(label: str) -> str:
     """The codec for a name that a document declares, or "" for a name that is not believed."""
     return _LABELS.get(label.strip().lower(), "")
@@ -78,15 +82,19 @@ def _in_order(data: bytes, declared: str) -> Iterator[str]:
     if bom := next((name for mark, name in _BOMS if data.startswith(mark)), ""):
         yield bom
         return
-    # One byte a character decodes anything: such a declaration says nothing against good UTF-8.
+    # One byte a character decodes anything: such a declaration says nothing against good UTF-8. Latin-1 and
+    # ASCII are declared by programs that did not look; there the bytes are believed first.
+    is_default = declared == "cp1252"
     is_late = declared.startswith(_ONE_BYTE)
-    yield from filter(None, ("utf-8", declared) if is_late else (declared, "utf-8"))
+    yield from filter(None, ("utf-8", "" if is_default else declared) if is_late else (declared, "utf-8"))
     if _is_damaged_utf8(data):
         return
     best = next((guess for guess in guesses(data) if guess.is_plausible), None)
     if best:
         yield best.encoding
-    elif len(_BINARY_BYTE.findall(data)) <= _BINARY_SHARE * len(data):
+    if is_default:
+        yield declared
+    elif best is None and len(_BINARY_BYTE.findall(data)) <= _BINARY_SHARE * len(data):
         yield from filter(None, [_other_alphabet(data)])
 
 
@@ -124,6 +132,7 @@ _SAMPLE_BYTES = 16_000  # of the lines that are not plain ASCII: thousands of ch
 # Mean log-likelihood of the characters beyond ASCII: texts lie above -10, rubbish below -13.
 _PLAUSIBLE = -12.0
 _ASCII, _RARE = -6.5, -18.0  # rare: private use, other scripts, control characters
+_ACCENT = -8.0  # what a letter with an accent says against East Asia
 _SPACE = 5.0  # what it adds to the likelihood of Korean, the only one of these with spaces between words
 # The logarithm of how likely a file without a mark is Japanese, Korean, or UTF-16 without a single NUL in it,
 # before it is looked at: some ten Korean syllables outweigh it, four characters of Chinese never do.
@@ -153,28 +162,31 @@ class Guess(NamedTuple):
 def guesses(data: bytes) -> list[Guess]:
     """Rank the encodings of East Asia, and UTF-16 of any language, by the text they make of `data`."""
     found = []
+    lines = _sample(data)
+    latin = _ACCENT * len(_LATIN.findall(lines))
     for encoding, language in _CANDIDATES.items():
         is_wide = language == "any"
+        sample = data[:_SAMPLE_BYTES] if is_wide else lines  # newlines of UTF-16 are two bytes
         try:  # the sample may end within a character, hence incremental
-            text = codecs.getincrementaldecoder(encoding)().decode(_sample(data, is_wide))
+            text = codecs.getincrementaldecoder(encoding)().decode(sample)
         except UnicodeDecodeError:
             continue
         weights = _weights(language)
         scores = [weights.get(ord(char), _RARE) for char in text]
         telling = scores if is_wide else [weights.get(ord(char), _RARE) for char in text if char > "\x7f"]
-        if telling:
-            prior = _SPACE * text.count(" ") if language == "ko" else 0.0
-            if language in ("ja", "ko") or (is_wide and b"\0" not in data):
-                prior += _UNLIKELY
-            mean = (sum(telling) + prior) / len(telling)
-            found.append(Guess(encoding, sum(scores) + prior, mean > _PLAUSIBLE))
+        if not telling:
+            continue
+        prior = 0.0 if is_wide else latin
+        if language in ("ja", "ko") or (is_wide and b"\0" not in data):
+            prior += _UNLIKELY
+        is_plausible = (sum(telling) + prior) / len(telling) > _PLAUSIBLE
+        spaces = _SPACE * text.count(" ") if language == "ko" else 0.0
+        found.append(Guess(encoding, sum(scores) + prior + spaces, is_plausible))
     return sorted(found, key=lambda guess: -guess.score)
 
 
-def _sample(data: bytes, is_wide: bool) -> bytes:
-    """Lines with more than ASCII in them; of UTF-16, whose newlines are two bytes, the beginning."""
-    if is_wide:
-        return data[:_SAMPLE_BYTES]
+def _sample(data: bytes) -> bytes:
+    """Lines with more than ASCII in them, up to _SAMPLE_BYTES."""
     lines = bytearray()
     for line in _NOT_ASCII.finditer(data):
         lines += line[0] + b"\n"
@@ -219,17 +231,20 @@ def _plane(encoding: str, first: int, last: int) -> Iterator[int]:
 
 # What charset-normalizer may choose from. Left to itself it also finds the code pages of mainframes and old
 # Macs in short texts.
+_LETTER, _HIGH = re.compile(rb"[A-Za-z\x80-\xff]"), re.compile(rb"[\x80-\xff]")
 _ALPHABETS = ["cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257"]
 
 
 def _other_alphabet(data: bytes) -> str:
+    """Ask charset-normalizer; of those that it finds equally good take the commonest."""
     from charset_normalizer import from_bytes
 
-    sample = _sample(data, is_wide=False)
-    best = from_bytes(sample, cp_isolation=_ALPHABETS).best()
-    if best is None:
-        return ""
-    try:  # many texts are the same in several code pages
-        return "cp1252" if sample.decode("cp1252") == str(best) else best.encoding
-    except UnicodeDecodeError:
-        return best.encoding
+    sample = _sample(data)
+    found = list(from_bytes(sample, cp_isolation=_ALPHABETS))
+    best = [
+        match for match in found if (match.chaos, match.coherence) == (found[0].chaos, found[0].coherence)
+    ]
+    equal = {name for match in best for name in match.could_be_from_charset}
+    letters = len(_LETTER.findall(sample))
+    commonest = "cp1251" if 2 * len(_HIGH.findall(sample)) > letters else "cp1252"
+    return commonest if commonest in equal else best[0].encoding if best else ""

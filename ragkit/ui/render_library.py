@@ -11,7 +11,7 @@ from html import escape
 from pathlib import PurePosixPath
 from typing import Final
 
-from ragkit.readers import FORMATS
+from ragkit.readers import shown_formats
 from ragkit.schema import Conflict, Coverage, Document, Failure, Progress, SyncReport
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
@@ -116,7 +116,7 @@ def about(
     if failed:
         facts.insert(1, ("about_failed", str(failed)))
     listed = "".join(f"<dt>{escape(strings(key))}</dt><dd>{escape(value)}</dd>" for key, value in facts)
-    formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in FORMATS)
+    formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in shown_formats())
     return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>
 <h2>{escape(strings("about_formats"))}</h2><ul class="formats">{formats}</ul>
 <h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(command)}</code>
