@@ -95,7 +95,7 @@ def read(path: Path, *, name: str | None = None) -> Parsed:
         )
     data = _load(path)
     if not data:
-        raise EmptyFile("The file is empty (0 bytes).")
+        raise EmptyFile("The file is empty (0 bytes).", "Check that it was saved, and add it again.")
     return _parser(format_name)(data)
 
 
@@ -104,7 +104,7 @@ def _load(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block or never end
-            raise UnsupportedFile("This is not a regular file.")
+            raise UnsupportedFile("This is not a regular file.", "Copy what it holds into one.")
         if status.st_size > MAX_BYTES:
             raise FileTooLarge(
                 f"The file has {status.st_size / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB.",

@@ -19,15 +19,23 @@ from email.message import Message
 from email.parser import BytesParser
 from email.policy import compat32
 from email.utils import collapse_rfc2231_value
-from typing import Any
+from typing import Any, TypeAlias
 
-from ragkit.errors import BrokenFile, FileTooLarge, NoText, ReadError, TruncatedFile
-from ragkit.readers.base import TextBuilder, decode, looks_like, mislabelled, one_line, paragraphs
+from ragkit.errors import BrokenFile, EncryptedFile, FileTooLarge, NoText, ReadError, TruncatedFile
+from ragkit.readers.base import (
+    MAX_HEADING_CHARS,
+    TextBuilder,
+    decode,
+    looks_like,
+    mislabelled,
+    one_line,
+    paragraphs,
+)
 from ragkit.readers.encodings import known, to_text
 from ragkit.readers.html import add_page, decode_page
 from ragkit.schema import BlockKind, Parsed
 
-Part = Message[str, str]
+Part: TypeAlias = "Message[str, str]"  # generic in the stubs alone
 
 _MAX_DEPTH = 20  # of parts in parts; a forwarded forward of a mail with pictures has eight
 _SHOWN = ("From", "To", "Cc", "Date")
@@ -36,6 +44,7 @@ _SIGNS = frozenset(
     ("from", "to", "subject", "date", "received", "message-id", "mime-version", "content-type")
 )
 _CUT_BASE64 = (InvalidBase64LengthDefect, InvalidBase64PaddingDefect)
+_ENCRYPTED = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
 _SAVE_AGAIN = "Save it from the mail program again."
 _FILE_NAME = re.compile(r"\b(?:file)?name\s*=\s*\"?([^\";]+)", re.I)
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bq]\?", re.I)
@@ -68,20 +77,27 @@ class _Mail:
         self._has_text = False
 
     def read(self, message: Part) -> Parsed:
+        if message.get_content_type() in _ENCRYPTED and message.get_param("smime-type") != "signed-data":
+            raise EncryptedFile(
+                "This e-mail is encrypted.", "Decrypt it in the mail program and save its text from there."
+            )
         self._message(message, (), 0)
         if not self._has_text:
             raise NoText(
                 "There is no text in this e-mail.", "If it is in an attachment, save that and add it."
             )
-        return self._text.build(title=_header(message, "Subject"), encoding=self._encoding)
+        return self._text.build(
+            title=_header(message, "Subject")[:MAX_HEADING_CHARS], encoding=self._encoding
+        )
 
     def _message(self, message: Part, above: tuple[str, ...], depth: int) -> None:
         """Add a message; one that it forwards lies under its subject."""
         if depth > _MAX_DEPTH:
             raise _too_deep()
         subject = _header(message, "Subject")
-        path = (*above, subject) if subject else above
-        self._add(subject, path, "heading")
+        is_heading = 0 < len(subject) <= MAX_HEADING_CHARS
+        path = (*above, subject) if is_heading else above
+        self._add(subject, path, "heading" if is_heading else "text")
         bodies, attachments = _sort(message)
         lines = [f"{name}: {value}" for name in _SHOWN if (value := _header(message, name))]
         lines += ["Attachments: " + ", ".join(attachments)] if attachments else []
@@ -207,7 +223,8 @@ def _words(raw: str) -> str:
         return one_line(raw)
     try:
         parts = decode_header(raw)
-        return one_line("".join(_word(part, charset or "") for part, charset in parts))
+        decoded = one_line("".join(_word(part, charset or "") for part, charset in parts))
+        return decoded or one_line(raw)
     except (MessageError, ReadError, ValueError):
         return one_line(raw)
 

@@ -43,14 +43,13 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 # ESC, BS and the separators are not counted: logs with colours are text.
-_BINARY = re.compile("[\x00-\x07\x0e-\x1a]")
-_BINARY_BYTE = re.compile(_BINARY.pattern.encode("ascii"))
+_BINARY = [*range(8), *range(0x0E, 0x1B)]
 _BINARY_SHARE = 0.02  # random bytes hold 0.09 of these
 _CUT_OFF = ("unexpected end of data", "incomplete multibyte sequence", "truncated data")
 _ONE_BYTE = ("cp125", "iso8859", "koi8")
-_NOT_ASCII = re.compile(rb"[^\n\x80-\xff]{0,200}[\x80-\xff][^\n]{0,2000}")
 
 
+_HIGH = re.compile(rb"[\x80-\xff]")
 # A letter with an accent between others. East Asian text has such bytes where one character stands alone.
 _LATIN = re.compile(rb"(?<![\x80-\xff])[\x80-\xff][a-z](?![\x80-\xff])")
 
@@ -71,7 +70,7 @@ def to_text(data: bytes, declared: str = "") -> tuple[str, str]:
         except UnicodeDecodeError as error:
             failures.append(error)
             continue
-        is_binary = len(_BINARY.findall(text)) > _BINARY_SHARE * len(text)
+        is_binary = sum(text.count(chr(code)) for code in _BINARY) > _BINARY_SHARE * len(text)
         if not is_binary:
             return text, encoding
     raise _explain(data, failures, is_binary)
@@ -94,7 +93,7 @@ def _in_order(data: bytes, declared: str) -> Iterator[str]:
         yield best.encoding
     if is_default:
         yield declared
-    elif best is None and len(_BINARY_BYTE.findall(data)) <= _BINARY_SHARE * len(data):
+    elif best is None and sum(map(data.count, _BINARY)) <= _BINARY_SHARE * len(data):
         yield from filter(None, [_other_alphabet(data)])
 
 
@@ -186,13 +185,15 @@ def guesses(data: bytes) -> list[Guess]:
 
 
 def _sample(data: bytes) -> bytes:
-    """Lines with more than ASCII in them, up to _SAMPLE_BYTES."""
+    """Lines with more than ASCII in them, without what lies far before, up to _SAMPLE_BYTES."""
     lines = bytearray()
-    for line in _NOT_ASCII.finditer(data):
-        lines += line[0] + b"\n"
-        if len(lines) >= _SAMPLE_BYTES:
-            break
-    return bytes(lines[:_SAMPLE_BYTES].removesuffix(b"\n"))
+    at = 0
+    while len(lines) < _SAMPLE_BYTES and (high := _HIGH.search(data, at)):
+        start = max(at, data.rfind(b"\n", at, high.start()) + 1, high.start() - 200)
+        end = data.find(b"\n", high.start(), start + _SAMPLE_BYTES)
+        at = start + _SAMPLE_BYTES if end < 0 else end + 1
+        lines += data[start:at]
+    return bytes(lines[:_SAMPLE_BYTES])
 
 
 @lru_cache(maxsize=4)
@@ -231,7 +232,7 @@ def _plane(encoding: str, first: int, last: int) -> Iterator[int]:
 
 # What charset-normalizer may choose from. Left to itself it also finds the code pages of mainframes and old
 # Macs in short texts.
-_LETTER, _HIGH = re.compile(rb"[A-Za-z\x80-\xff]"), re.compile(rb"[\x80-\xff]")
+_WORD_BEYOND_ASCII = re.compile(rb"[\xc0-\xff]{4}")  # of a language that does not use the Latin letters
 _ALPHABETS = ["cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257"]
 
 
@@ -245,6 +246,5 @@ def _other_alphabet(data: bytes) -> str:
         match for match in found if (match.chaos, match.coherence) == (found[0].chaos, found[0].coherence)
     ]
     equal = {name for match in best for name in match.could_be_from_charset}
-    letters = len(_LETTER.findall(sample))
-    commonest = "cp1251" if 2 * len(_HIGH.findall(sample)) > letters else "cp1252"
+    commonest = "cp1251" if _WORD_BEYOND_ASCII.search(sample) else "cp1252"
     return commonest if commonest in equal else best[0].encoding if best else ""
