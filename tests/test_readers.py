@@ -161,7 +161,7 @@ def test_a_mislabelled_file_is_told_what_it_is(tmp_path: Path, name: str, conten
         (b"\xff\xd8\xff\xe0", ".jpg"),
         (b"GIF89a\x01\0\x01\0\x80", ".gif"),
         (b"RIFF\x10\0\0\0WEBPVP8 ", ".webp"),
-        (b"MZ" + b"\x90\0" * 40, ".exe"),
+        (b"MZ\x90\0\3" + bytes(60), ".exe"),
         (b"SQLite format 3\0", ".sqlite"),
         (b"\x1f\x8b\x08\0", ".gz"),
         (b"Rar!\x1a\x07\0", ".rar"),
