@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ragkit.errors import EmptyFile
-from ragkit.readers.base import check_length, decode, paragraphs
+from ragkit.readers.base import check_length, decode, paragraphs, without_text
 from ragkit.schema import Block, Parsed
 
 
@@ -14,5 +13,5 @@ def parse(data: bytes) -> Parsed:
     check_length(len(text))
     blocks = tuple(Block(start, end) for start, end in paragraphs(text))
     if not blocks:
-        raise EmptyFile("There is no text in this file, only white space.")
+        raise without_text(text)
     return Parsed(text, blocks, encoding=encoding)

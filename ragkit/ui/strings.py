@@ -87,7 +87,8 @@ _EN: Final = {
     "upload_text.click_to_upload": "click to choose them",
     "chatbot.copy_message": "Copy",
     "chatbot.copied_message": "Copied",
-    "drop_formats": "Markdown, text, HTML, PDF, Word. Several at once is fine; reading starts by itself.",
+    "drop_formats": "Documents (PDF, Word, Markdown, text), slides, spreadsheets and data, web pages, e-books, "
+    "e-mails, notebooks, source code, and ZIP archives of them. Several at once is fine; reading starts by itself.",
     "drop_folder": "A folder cannot be dropped here, because the browser hides its structure. "
     "Index it on this computer with:",
     "documents": "Documents",
@@ -166,8 +167,8 @@ _EN: Final = {
     "conflict_keep_both": "Keep both",
     "conflict_skip": "Skip",
     # Errors by code: what happened, and the remedy
-    "error_unsupported_file": "This kind of file cannot be read. Save it as PDF, Word (.docx), HTML, "
-    "Markdown or text.",
+    "error_unsupported_file": "This kind of file cannot be read. Save or export it as PDF, as a current "
+    "Office file, or as text from the program that made it.",
     "error_empty_file": "The file is empty. Check that you added the right one.",
     "error_no_text": "There is no text in this file. A scan needs text recognition (OCR) first.",
     "error_mislabelled_file": "The file is of another kind than its name says. Give it the right extension.",
@@ -266,7 +267,8 @@ _ZH: Final = {
     "upload_text.click_to_upload": "点击选择文件",
     "chatbot.copy_message": "复制",
     "chatbot.copied_message": "已复制",
-    "drop_formats": "支持 Markdown、文本、HTML、PDF、Word，可一次添加多个，放入后自动开始读取。",
+    "drop_formats": "支持文档（PDF、Word、Markdown、文本）、演示文稿、表格与数据、网页、电子书、邮件、"
+    "笔记本、源代码，以及它们的 ZIP 压缩包；可一次添加多个，放入后自动开始读取。",
     "drop_folder": "这里不能直接拖入文件夹，因为浏览器会丢掉其中的目录结构。请在本机用下面的命令建立索引：",
     "documents": "文档",
     "documents_count": "文档 {documents} 份 · 段落 {chunks} 个",
@@ -341,7 +343,7 @@ _ZH: Final = {
     "conflict_replace": "替换",
     "conflict_keep_both": "两份都保留",
     "conflict_skip": "跳过",
-    "error_unsupported_file": "不支持这种文件。请另存为 PDF、Word（.docx）、HTML、Markdown 或文本。",
+    "error_unsupported_file": "不支持这种文件。请用原来的程序把它另存或导出为 PDF、新版 Office 文件或文本。",
     "error_empty_file": "文件是空的。请检查是否选对了文件。",
     "error_no_text": "文件里没有文字。扫描件请先做文字识别（OCR）。",
     "error_mislabelled_file": "文件的实际类型与扩展名不符。请改成正确的扩展名。",
