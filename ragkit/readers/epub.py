@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import lzma
 import posixpath
 import struct
@@ -14,9 +13,10 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from ragkit.errors import BrokenFile, EncryptedFile, FileTooLarge, NoText, TruncatedFile
-from ragkit.readers.base import MAX_HEADING_CHARS, Outline, TextBuilder, mislabelled, one_line
+from ragkit.errors import BrokenFile, EncryptedFile, FileTooLarge, NoText
+from ragkit.readers.base import MAX_HEADING_CHARS, Outline, TextBuilder, one_line
 from ragkit.readers.html import add_page, decode_page
+from ragkit.readers.package import open_package
 from ragkit.schema import Parsed
 
 _MAX_UNPACKED_BYTES = 100_000_000  # of the pages; pictures are never unpacked
@@ -34,7 +34,7 @@ _FETCH_AGAIN = "Fetch the book again, or convert it in Calibre and add the resul
 def parse(data: bytes) -> Parsed:
     """Read an .epub; its title is that of its metadata."""
     try:
-        with _open(data) as package:
+        with open_package(data, "an e-book (.epub)") as package:
             return _Book(package).read()
     # What zipfile and lxml raise on damaged packages.
     except (
@@ -42,17 +42,6 @@ def parse(data: bytes) -> Parsed:
         EOFError, OSError, KeyError, ValueError,
     ) as error:  # fmt: skip
         raise BrokenFile(f"This e-book is damaged: {error}", _FETCH_AGAIN) from error
-
-
-def _open(data: bytes) -> zipfile.ZipFile:
-    if not data.startswith(b"PK"):
-        raise mislabelled(data, "an e-book (.epub)")
-    if _END_OF_ZIP not in data[-66_000:]:  # the end may be followed by a comment of 64 KB
-        raise TruncatedFile("This e-book is cut off: its end is missing.", "Copy or download it again.")
-    package = zipfile.ZipFile(io.BytesIO(data))
-    if _CONTAINER not in package.namelist():
-        raise mislabelled(data, "an e-book (.epub)")
-    return package
 
 
 class _Book:
