@@ -84,11 +84,12 @@ def test_a_known_model_reads_its_prefixes_and_pools_as_it_was_trained(
     with monkeypatch.context() as patched:
         patched.setattr(kind, "__call__", recording)
         embedder.embed(TEXTS)
-        # Twice each: to be counted, and to be read.
-        assert sorted(seen) == sorted(2 * [record.text_prefix + text for text in TEXTS])
+        # Twice each: to be counted, and to be read. The prefix alone is counted by the library.
+        read = [text for text in seen if text != record.text_prefix]
+        assert sorted(read) == sorted(2 * [record.text_prefix + text for text in TEXTS])
         seen.clear()
         query = embedder.embed_query(QUESTION)
-    assert seen == [record.query_prefix + QUESTION]
+    assert [text for text in seen if text != record.query_prefix] == [record.query_prefix + QUESTION]
 
     vectors = embedder.embed(TEXTS)
     assert vectors.shape == (len(TEXTS), record.dim) and vectors.dtype == np.float32
