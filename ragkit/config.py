@@ -39,7 +39,8 @@ class Settings:
     data_dir: Path
     kb: Path  # the folder of the knowledge base: kb.sqlite, originals/, lock
     language: Language | Literal[""] = ""  # of the page; "" follows the browser. Answers follow the question
-    embedding: str = "auto"  # "auto": the bundled model; "off": lexical search only; else a model folder
+    # "auto": the bundled model; "off": lexical search only; else a model's folder, or a name that was downloaded
+    embedding: str = "auto"
     device: str = "auto"  # of both models: "auto", "cpu", "cuda", "mps"
     model: str = ""  # "": the best on this machine; "quotes": none; else a folder, a .gguf file or a name
     precision: str = "auto"  # or 4bit, 8bit, bf16, fp16, fp32

@@ -354,13 +354,15 @@ class Library:
             return False
 
     def _nothing_to_embed(self) -> bool:
-        """Told without loading the model, where its record is known: seconds for a sync that changed nothing."""
-        known = embedding.BUNDLED.key
-        return (
-            self._dense.status.state == "waiting"
-            and self.settings.embedding == "auto"
-            and self._store.vector_models().keys() <= {known}
-            and not self._store.without_vector(known)
+        """Told without loading the model, which takes seconds: a sync that changed nothing should not."""
+        if self._dense.status.state != "waiting":
+            return False
+        try:
+            _, record = embedding.find(self.settings.embedding, self.settings.data_dir)
+        except ModelError:
+            return False
+        return self._store.vector_models().keys() <= {record.key} and not self._store.without_vector(
+            record.key
         )
 
     @contextmanager

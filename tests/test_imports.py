@@ -18,7 +18,9 @@ ROOT = Path(ragkit.__file__).parent.parent
 LEVELS = (
     {"errors", "schema"},
     {"config", "text", "vectors", "log", "models"},
+    {"embedding_records"},
     {
+        "embedding_model",
         "prompts",
         "citations",
         "quotes",

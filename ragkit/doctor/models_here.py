@@ -1,4 +1,4 @@
-"""The doctor's look at models: what fits this machine, the embedding model, and the language models that lie here.
+"""The doctor's look at models: what fits this machine, and what lies here.
 
 Every check takes the facts that it judges as arguments; nothing is fetched, and no language model is loaded.
 """
@@ -6,13 +6,11 @@ Every check takes the facts that it judges as arguments; nothing is fetched, and
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ragkit import embedding, models
-from ragkit.config import Settings
+from ragkit import models
 from ragkit.doctor.report import Check, check, quoted
 from ragkit.errors import ModelError
 from ragkit.load_plan import INTERNLM2_1_8B, PRECISIONS, DeviceFacts, ModelFacts, fitting, plan_load
@@ -123,35 +121,6 @@ def memory(device: DeviceFacts, *, quantiser: bool) -> Check:
     )
 
 
-_SAMPLES = {
-    "en": "The warranty of the pump ends after two years.",
-    "zh": "水泵的保修期为两年，请妥善保管发票。",
-}
-
-
-def embedder(settings: Settings) -> Iterator[Check]:
-    """The embedding model: its files, one real embedding, and how much of each language it knows."""
-    where = settings.embedding
-    if where == "off":
-        yield check("embedding.run", "embedding_off")
-        return
-    if where == "auto":
-        yield check("embedding.files", "embedding_files", folder=str(embedding.bundled_folder()))
-    started = time.monotonic()
-    model = embedding.load(where, settings.device)
-    vectors = model.embed(list(_SAMPLES.values()))  # (2, dim)
-    alike = float(vectors[0] @ vectors[1])
-    yield check(
-        "embedding.run",
-        "embedding_ok" if alike < 0.999 else "embedding_wrong",  # false for NaN, too
-        model=model.record.name,
-        dimensions=vectors.shape[1],
-        seconds=round(time.monotonic() - started, 2),
-        unknown_en=round(model.unknown_share(_SAMPLES["en"]), 3),
-        unknown_zh=round(model.unknown_share(_SAMPLES["zh"]), 3),
-    )
-
-
 def local_models(data_dir: Path, hub_cache: Path | None = None) -> Iterator[Check]:
     """The models that lie here, their files against their hashes, and the downloads that did not end."""
     whole = list(models.local_models(data_dir, hub_cache=hub_cache))
@@ -161,6 +130,9 @@ def local_models(data_dir: Path, hub_cache: Path | None = None) -> Iterator[Chec
     for folder in sorted(downloads.iterdir()) if downloads.is_dir() else ():
         name = folder.name.removesuffix(".part").replace("--", "/", 1)
         if folder.is_dir() and not folder.name.startswith(".") and name not in {m.name for m in whole}:
+            if models.embeds(folder) and folder.suffix != ".part" and not models.missing(folder):
+                yield _local(models.LocalModel(name, folder), "embedding")
+                continue
             yield check(
                 f"models.{name}",
                 "local_incomplete",
@@ -171,8 +143,8 @@ def local_models(data_dir: Path, hub_cache: Path | None = None) -> Iterator[Chec
         yield check("models.none", "models_none", model=models.DEFAULT)
 
 
-def _local(model: models.LocalModel) -> Check:
-    id, folder = f"models.{model.name}", str(model.path)
+def _local(model: models.LocalModel, group: str = "models") -> Check:
+    id, folder = f"{group}.{model.name}", str(model.path)
     if rotten := models.damaged(model.path):
         return check(
             id,
