@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ragkit import archive
+from ragkit import archive, log
 from ragkit.changes import MADE_BY, Changes, compare
 from ragkit.chunking import chunk
 from ragkit.errors import BrokenFile, ReaderFailed, ReadError, StoreError, UsageError
@@ -334,7 +334,7 @@ def _chunks(parsed: Parsed, path: str) -> list[TermedChunk]:
             for one in chunk(parsed)
         ]
     except Exception as error:  # a file that trips our own code must not stop the others either
-        logger.exception("a document could not be cut into passages")
+        log.failed(logger, "cutting a document into passages", error)
         raise ReaderFailed(f"The text could not be cut into passages: {type(error).__name__}.") from error
 
 

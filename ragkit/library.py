@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ragkit import backfill, embedding, index
+from ragkit import backfill, embedding, index, log
 from ragkit.config import Settings, scratch_folder
 from ragkit.dense import Dense, model_in_use
 from ragkit.errors import LibraryBusy, ModelError, StoreError
@@ -287,6 +287,8 @@ class Library:
                 self._dense.fail(error)
             except StoreError as error:  # no room, or somebody else writes: what waits stays in the queue
                 logger.warning("the library could not be written: %s", error.code)
+            except Exception as error:  # noqa: BLE001  # the thread's edge: without it nothing would be read any more
+                log.failed(logger, "keeping the library in step", error)
 
     def _one_step(self) -> bool:
         """Read one file that waits, else embed one slice; False when there is nothing to do."""
@@ -294,7 +296,7 @@ class Library:
         if waiting is not None:
             self._read_next({waiting.id}, 1, no_progress)
             return True
-        return self._embed_next(self._closed.is_set)
+        return self._embed_next(lambda: self._closed.is_set() or self.paused)
 
     # ── Vectors ──
 

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -151,8 +151,10 @@ class Library:
             told = strings("internal_error", log=self._log_file)
             yield render_library.job_error(told, "", strings), self._table(strings)
         else:
-            desk.conflicts = job.result.conflicts
-            yield render_library.job_report(job.result, strings), self._table(strings)
+            # What was asked about before this job is still to be answered.
+            desk.conflicts = tuple(dict.fromkeys((*desk.conflicts, *job.result.conflicts)))
+            report = replace(job.result, conflicts=desk.conflicts)
+            yield render_library.job_report(report, strings), self._table(strings)
 
 
 def _text(event: gr.EventData, name: str) -> str:
