@@ -59,6 +59,8 @@ class Engine:
     def __init__(self, settings: Settings, llm: LLM | None, embed_model: BaseEmbedding | None) -> None:
         self.settings = settings
         self.use_model(llm)
+        self._answers: list[threading.Event] = []  # the stop of every answer under way
+        self._answers_changed = threading.Condition()
         self._store = SqliteStore(settings.kb / "kb.sqlite")
         self._reader = ReaderProcess(timeout_s=settings.reader_timeout_s)
         self._indexer = index.Indexer(self._store, settings.kb / "originals", self._reader)
@@ -120,6 +122,27 @@ class Engine:
         self._simple = simple
         self._llm = llm
         self._languages = frozenset(languages)
+
+    def stop_answers(self, timeout_s: float) -> bool:
+        """End the answers under way with what was said so far; False if one still goes on after the time."""
+        with self._answers_changed:
+            under_way = self._answers[:]
+            for stop in under_way:
+                stop.set()
+            return self._answers_changed.wait_for(
+                lambda: not any(stop in self._answers for stop in under_way), timeout_s
+            )
+
+    @contextmanager
+    def _answering(self, stop: threading.Event) -> Iterator[None]:
+        with self._answers_changed:
+            self._answers.append(stop)
+        try:
+            yield
+        finally:
+            with self._answers_changed:
+                self._answers.remove(stop)
+                self._answers_changed.notify_all()
 
     def _llm_for(self, question: str) -> LLM | None:
         return self._llm if language(question) in self._languages else None
@@ -324,10 +347,13 @@ class Engine:
 
         `stop` ends it early, with what was said so far. Raises StoreError, GenerationError.
         """
-        llm = self._llm_for(question)
-        profile = QUOTES if llm is None else self.profile
-        answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
-        filters = filters or Filters()
-        if not documents:
-            return answerer.without_documents(question, history, stop or threading.Event())
-        return answerer.stream(question, self.coverage(), history, filters, stop or threading.Event())
+        stop = stop or threading.Event()
+        with self._answering(stop):  # before the model is looked at: see `stop_answers`
+            llm = self._llm_for(question)
+            profile = QUOTES if llm is None else self.profile
+            answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
+            if documents:
+                filters = filters or Filters()
+                yield from answerer.stream(question, self.coverage(), history, filters, stop)
+            else:
+                yield from answerer.without_documents(question, history, stop)

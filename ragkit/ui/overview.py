@@ -32,7 +32,7 @@ class Overview:
             engine is not None and engine.embedding.state in {"waiting", "loading"}
         ):
             return False
-        if self._boot.model.state in {"choosing", "loading"}:
+        if self._boot.slot.moving:
             return False
         return engine is None or engine.embedding.state != "ready" or engine.coverage().complete
 
@@ -96,6 +96,7 @@ def status(boot: Boot, strings: Strings) -> Status:
         search(engine, strings),
         error=strings("model_failed") if failure else "",
         cause=str(failure) if failure else "",
+        done=boot.model.done if boot.model.state == "loading" else None,
     )
 
 
