@@ -54,6 +54,8 @@ def progress(
         title = strings(f"load_{status.stage or 'start'}", name=_name(status, strings))
         memory = gigabytes(status.needed_bytes) if status.needed_bytes else ""
         detail = " · ".join(filter(None, (status.label, memory, seconds)))
+        if not status.stage:  # libraries are being imported: seconds of which nobody knows how many
+            return _running(title, "", "<progress></progress>", strings, detail=detail)
         bar = progress_bar(status.done, title)
         return _running(title, f"{round(100 * status.done)} %", bar, strings, detail=detail)
     if status.state == "failed":
@@ -134,7 +136,7 @@ def _choice(choice: Choice, status: ModelStatus, wanted: Wanted, strings: String
     else:
         name, about = choice.profile.name, _facts(choice, strings)
     detail = [f'<p class="model-facts">{escape(about)}</p>']
-    if used and status.label:
+    if used and status.label and status.state == "ready":
         running = strings("model_running", label=status.label, size=gigabytes(status.needed_bytes))
         detail.append(f'<p class="model-fit fits">{escape(running)}</p>')
     if fit is not None and not (used and status.precision == wanted):
@@ -152,7 +154,8 @@ def _absent(choice: Choice, wanted: Wanted, strings: Strings) -> str:
     name = choice.profile.name
     fit = choice.fits.get(wanted) if choice.fits else None
     size = strings("download_size", size=gigabytes(choice.size_bytes))
-    about = " · ".join(filter(None, (size, _languages(choice, strings), choice.licence)))
+    licence = strings("licence_internlm") if name.startswith("internlm/") else choice.licence
+    about = " · ".join(filter(None, (size, _languages(choice, strings), licence)))
     return (
         f'<li class="model absent" data-model="{escape(name)}"><div class="model-body"><h3>{escape(name)}</h3>'
         f'<p class="model-facts">{escape(about)}</p>{_fit(fit, wanted, strings) if fit else ""}'
@@ -240,9 +243,10 @@ def machine(devices: Sequence[DeviceFacts], device_setting: str, strings: String
         f"<dd>{escape(strings('free_of', free=gigabytes(device.free_bytes), total=gigabytes(device.total_bytes)))}</dd>"
         for device in devices
     )
-    chosen = strings("device_chosen", device=device_setting)
+    named = strings("precision_automatic") if device_setting == "auto" else device_setting
+    chosen = strings("device_chosen", device=named)
     return f"""<aside class="about machine"><h2>{escape(strings("machine"))}</h2><dl>{rows}</dl>
-<p>{escape(chosen)}</p>
+<p>{escape(chosen)}</p><code class="command">python demo.py --device NAME</code>
 <h2>{escape(strings("own_model"))}</h2><p>{escape(strings("own_model_text"))}</p>
 <code class="command">python demo.py --model FOLDER</code>
 <code class="command">python demo.py --llm URL</code></aside>"""
