@@ -93,7 +93,9 @@ class _Page:
         painted = [self._top, self._table, self._about]
         app.load(self._paint, None, painted, **_AT_ONCE)
         app.load(self._greet, None, self._chatbot, **_AT_ONCE)
-        self._clock.tick(self._tick, None, [*painted, self._clock], **_AT_ONCE)
+        self._clock.tick(
+            self._tick, self._precision, [*painted, *self._model_panels, self._clock], **_AT_ONCE
+        )
         library.select(self._paint, None, painted, **_AT_ONCE)
 
     # ── Chat ──
@@ -234,7 +236,7 @@ class _Page:
             listed.model_action(settings.act, precision, painted, **_AT_ONCE),
         ]
         precision.change(settings.paint, precision, painted, **_AT_ONCE)
-        self._clock.tick(settings.paint, precision, painted, **_AT_ONCE)
+        self._precision, self._model_panels = precision, painted
         for change in changes:
             change.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)
 
@@ -244,9 +246,12 @@ class _Page:
         strings, overview = self.strings(request), self._overview
         return overview.top_bar(strings), overview.documents(strings), overview.about(strings)
 
-    def _tick(self, request: gr.Request) -> tuple[Any, ...]:
+    def _tick(self, precision: str, request: gr.Request) -> tuple[Any, ...]:
+        # Asked before anything is painted, so that what changes in between is painted at the next tick; and
+        # again, because painting can begin a new look at the models.
         settled = self._overview.settled() and self._models.settled()
-        return *self._paint(request), gr.Timer(active=False) if settled else gr.skip()
+        painted = (*self._paint(request), *self._models.paint(precision, request))
+        return *painted, gr.Timer(active=False) if settled and self._models.settled() else gr.skip()
 
 
 def _html(value: Any, elem_id: str, *, js: str | None = None) -> gr.HTML:

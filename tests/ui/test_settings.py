@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,7 @@ from ragkit import choices, profiles
 from ragkit.config import Settings
 from ragkit.errors import RagkitError
 from ragkit.profiles import Profile
+from ragkit.ui.boot import Boot
 from ragkit.ui.settings import ModelSettings
 from ragkit.ui.slot import ModelSlot, ModelStatus
 from ragkit.ui.strings import Strings
@@ -212,3 +214,19 @@ def test_the_settings_that_are_shown_are_those_of_the_start(
 ) -> None:
     tab = ModelSettings(boot, replace(settings, device="cuda:1"), lambda request: Strings("zh"), "log")  # type: ignore[arg-type]
     assert "cuda:1" in tab.paint("auto", REQUEST)[2]
+
+
+def test_the_clock_goes_on_when_something_settled_while_it_was_painted(settings: Settings) -> None:
+    """A list that came between the painting and the look at it stood unpainted for ever."""
+    from ragkit.ui import app
+
+    page: Any = app._Page(Boot(settings), settings, shared=False)
+    answers = iter([False, True, True, True])
+    page._models = SimpleNamespace(settled=lambda: next(answers), paint=lambda *_: ("", "", ""))
+    page._overview = SimpleNamespace(
+        settled=lambda: True, **dict.fromkeys(("top_bar", "documents", "about"), str)
+    )
+    request = SimpleNamespace(cookies={}, headers={})
+    assert page._tick("auto", request)[-1] == gr.skip()
+    last = page._tick("auto", request)[-1]
+    assert isinstance(last, gr.Timer) and not last.active
