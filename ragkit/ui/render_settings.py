@@ -188,7 +188,8 @@ def _buttons(
             text = strings("load_as", precision=LABELS[fit.instead.precision])
             buttons.append(_button(f"load:{fit.instead.precision}", choice, text, name, "plain"))
     if used and choice.profile.kind != "quotes":
-        buttons.append(_button("unload", choice, strings("unload"), name, "plain"))
+        verb = "unload" if choice.profile.kind == "local" else "disconnect"
+        buttons.append(_button("unload", choice, strings(verb), name, "plain"))
     return "".join(buttons)
 
 

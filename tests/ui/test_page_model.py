@@ -102,7 +102,7 @@ def test_a_model_that_does_not_fit_is_refused_and_the_old_one_still_answers(
     expect(page.locator("#model-now .failed")).to_contain_text("未加载 acme/tiny，仍由 acme/other 回答。")
     expect(model(page, "acme/other")).to_have_class(re.compile("used"))
     page.locator("#models [data-action=look]").click()
-    expect(model(page, "acme/tiny")).to_contain_text("放不下")
+    expect(model(page, "acme/tiny")).to_contain_text("装不下")
     expect(model(page, "acme/tiny").locator("button")).to_have_count(0)
     assert site.boot.engine().ask("xtuner是什么？").profile == "acme/other"
     unload(page)

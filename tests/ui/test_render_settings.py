@@ -110,7 +110,11 @@ def test_a_server_is_in_use_by_its_models_name_and_says_where_passages_go() -> N
     status = ModelStatus("ready", Profile("server", "served", url="http://host:8000/v1", leaves_machine=True))
     html = listed(QUOTES, server, local(), status=status)
     assert "passages are sent to http://host:8000/v1" in row(html, "served")
-    assert actions(row(html, "served")) == ["unload"] and actions(row(html, "acme/one")) == ["load"]
+    assert (
+        "Disconnect" in row(html, "served")
+        and actions(row(html, "served")) == ["unload"]
+        and actions(row(html, "acme/one")) == ["load"]
+    )
     assert "Connect" in row(listed(QUOTES, server), "host:8000")
 
 
