@@ -88,13 +88,14 @@ def status(boot: Boot, strings: Strings) -> Status:
         long = strings("state_samples_long", done=done, total=total)
         return Status("busy", strings("state_samples"), long)
     name, detail = profile(boot, engine, strings)
-    failure = boot.model.error
+    failure, chosen = boot.model.error, boot.model.profile
+    failed = strings("load_failed", name=chosen.name) if chosen else strings("model_failed")
     return Status(
         "busy" if boot.model.state == "loading" else "ok",
         name,
         detail,
         search(engine, strings),
-        error=strings("model_failed") if failure else "",
+        error=failed if failure else "",
         cause=str(failure) if failure else "",
         done=boot.model.done if boot.model.state == "loading" else None,
     )

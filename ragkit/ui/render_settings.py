@@ -36,9 +36,10 @@ def precision_label(wanted: str, strings: Strings) -> str:
 def progress(
     status: ModelStatus, attempt: ModelStatus | None, now: float, strings: Strings, *, trouble: str = ""
 ) -> str:
-    """What a change of the model is doing, or why it came to nothing; "" when there is nothing to say.
+    """What a change of the model is doing, or why it was refused; "" when there is nothing to say.
 
-    `now` is of time.monotonic; `trouble` is something that the page itself has to say.
+    A load that failed is told by the alert above every tab. `now` is of time.monotonic; `trouble` is something
+    that the page itself has to say.
     """
     if attempt is not None and attempt.state == "failed":
         title = strings("switch_refused", name=_name(attempt, strings), current=_name(status, strings))
@@ -58,13 +59,6 @@ def progress(
             return _running(title, "", "<progress></progress>", strings, detail=detail)
         bar = progress_bar(status.done, title)
         return _running(title, f"{round(100 * status.done)} %", bar, strings, detail=detail)
-    if status.state == "failed":
-        return _failure(
-            strings("load_failed", name=_name(status, strings))
-            if status.profile
-            else strings("model_failed"),
-            str(status.error or ""),
-        )
     if not status.saved:
         return _failure(strings("choice_not_saved"), "")
     return ""

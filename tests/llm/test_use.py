@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from pathlib import Path
 
 import pytest
 from llama_index.core import Settings
@@ -17,6 +16,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 
 from ragkit import HybridRetriever
 from ragkit.answering import Answerer
+from ragkit.config import REPOSITORY
 from ragkit.engine import Engine
 from ragkit.errors import GenerationError, ModelError, UsageError
 from ragkit.llm import load
@@ -206,8 +206,9 @@ def test_a_program_that_ends_in_the_middle_of_an_answer_ends_well(folder):
         f"stream = llm.stream_chat([ChatMessage(content='x')], max_tokens={MANY})\n"
         "print(len([next(stream) for _ in range(3)]))\n"
     )
-    root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
 

@@ -144,7 +144,6 @@ def test_hostile_names_stay_text(strings: Strings) -> None:
     html = "".join(
         [
             listed(QUOTES, one, replace(one, here=False), status=ready(one), strings=strings),
-            render_settings.progress(status, None, 0, strings),
             render_settings.progress(QUOTING, attempt, 0, strings),
             render_settings.progress(replace(status, state="loading", label=HOSTILE), None, 0, strings),
             render_settings.machine((device,), HOSTILE, strings),
@@ -190,11 +189,7 @@ def test_a_refusal_says_who_goes_on_and_why() -> None:
     assert "Quotes goes on answering" in progress(QUOTING, refused)
 
 
-def test_a_failure_a_choice_that_is_not_kept_and_the_pages_own_trouble_are_said() -> None:
-    failed = replace(ready(local()), state="failed", error=ModelError("broken", "mend it"))
-    assert "acme/one cannot be used; quotes answer instead." in progress(failed) and "mend it" in progress(
-        failed
-    )
+def test_a_choice_that_is_not_kept_and_the_pages_own_trouble_are_said() -> None:
     assert "could not be saved" in progress(replace(ready(local()), saved=False))
     assert "not now" in progress(QUOTING, trouble="not now")
 
