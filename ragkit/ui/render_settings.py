@@ -135,6 +135,10 @@ def _choice(choice: Choice, status: ModelStatus, wanted: Wanted, strings: String
         detail.append(f'<p class="model-fit fits">{escape(running)}</p>')
     if fit is not None and not (used and status.precision == wanted):
         detail.append(_fit(fit, wanted, strings))
+    if (
+        status.state == "loading" and status.profile == choice.profile
+    ):  # also where the list has been scrolled
+        detail.append(progress_bar(status.done, name) if status.stage else "<progress></progress>")
     badge = f'<span class="pill ready">{escape(strings("in_use"))}</span>' if used else ""
     buttons = "" if moving else _buttons(choice, status, fit, wanted, strings, used=used)
     return (

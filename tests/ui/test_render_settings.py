@@ -172,6 +172,13 @@ def test_a_load_is_a_bar_with_percent_memory_and_time_and_can_be_cancelled() -> 
     assert actions(html) == ["cancel"]
 
 
+def test_the_row_of_a_model_that_is_being_loaded_has_its_bar_too() -> None:
+    one, two = local(), local("acme/two")
+    html = listed(QUOTES, one, two, status=replace(ready(one), state="loading", stage="weights", done=0.4))
+    assert 'value="40"' in row(html, "acme/one") and "<progress" not in row(html, "acme/two")
+    assert "<progress></progress>" in listed(QUOTES, one, status=replace(ready(one), state="loading"))
+
+
 def test_before_the_first_stage_the_bar_has_no_end() -> None:
     html = progress(replace(ready(local()), state="loading", started_at=100.0))
     assert "<progress></progress>" in html and "%" not in html
