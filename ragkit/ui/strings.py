@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ragkit.schema import Language
+from ragkit.ui import strings_settings
 
 COOKIE: Final = "ragkit-lang"
 """Set by the page before its first request, read by the handlers: the language that the user sees."""
@@ -19,6 +20,7 @@ _EN: Final = {
     # Top bar
     "tab_chat": "Chat",
     "tab_library": "Knowledge base",
+    "tab_settings": "Settings",
     "switch_language": "中文",
     "switch_language_long": "切换到中文",
     "switch_language_confirm": "Switching the language starts a new conversation. Go on?",
@@ -54,6 +56,7 @@ _EN: Final = {
     "source": "Source {n}",
     "show_sources": "Sources · {n}",
     "note_weak": "Weak match: the passages fit your question only loosely. Please check them.",
+    "note_stopped": "The answer ended here, because another model was chosen. Ask again.",
     "answer_failed": "The answer could not be finished.",
     "internal_error": "Something went wrong inside ragkit. The log file says more: {log}",
     # Sources
@@ -203,6 +206,7 @@ _EN: Final = {
 _ZH: Final = {
     "tab_chat": "对话",
     "tab_library": "知识库",
+    "tab_settings": "设置",
     "switch_language": "EN",
     "switch_language_long": "Switch to English",
     "switch_language_confirm": "切换语言会开始一段新的对话，继续吗？",
@@ -236,6 +240,7 @@ _ZH: Final = {
     "source": "来源 {n}",
     "show_sources": "来源 · {n}",
     "note_weak": "弱匹配：找到的段落与问题只是大致相关，请核对原文。",
+    "note_stopped": "因为切换了模型，回答到此为止。请重新提问。",
     "answer_failed": "回答未能完成。",
     "internal_error": "ragkit 内部出错，详情见日志文件：{log}",
     "sources": "引用来源",
@@ -373,7 +378,10 @@ _ZH: Final = {
     "term_bye": "已停止。",
 }
 
-TABLES: Final[dict[Language, dict[str, str]]] = {"en": _EN, "zh": _ZH}
+TABLES: Final[dict[Language, dict[str, str]]] = {
+    "en": _EN | strings_settings.EN,
+    "zh": _ZH | strings_settings.ZH,
+}
 
 
 class Strings:
