@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print one JSON document")
     parser = argparse.ArgumentParser(prog="python -m ragkit", description="Ask your own documents.")
     parser.add_argument("--version", action="version", version=f"ragkit {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     _add_library(commands, common)
     _add_questions(commands, common)
     _add_machine(commands, common)
