@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 
 from ragkit import config, log
 from ragkit.errors import RagkitError
@@ -63,6 +64,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--lang", choices=("zh", "en"), help="language of the page (default: the browser's)")
     parser.add_argument("--kb", metavar="DIR", help="folder of the knowledge base (default: under data/)")
+    parser.add_argument(
+        "--watch",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        type=Path,
+        help="keep this folder mirrored while the page runs (may be given several times)",
+    )
     model = parser.add_argument_group("what answers (default: the best model on this machine, else quotes)")
     model.add_argument(
         "--model", metavar="DIR", help="a model's folder, .gguf file or name; 'quotes' for none"
@@ -88,7 +97,7 @@ def serve(
     from ragkit.ui.boot import Boot
     from ragkit.ui.overview import describe
 
-    boot = Boot(settings)
+    boot = Boot(settings, watch=flags.watch)
     app = build_app(boot, settings, login=login)
     try:
         served = launch(app, settings, host=flags.host, port=port, share=flags.share, login=login)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from ragkit.chunking import CHUNKER_VERSION
 from ragkit.errors import ReadError
 from ragkit.readers import READERS_VERSION
-from ragkit.scan import Found, Scan, hash_file, located
+from ragkit.scan import Files, Found, Scan, hash_file
 from ragkit.schema import SyncReport
 from ragkit.store import FileFacts, ManifestRow
 
@@ -41,7 +41,7 @@ def is_mostly_gone(preview: SyncReport) -> bool:
     return gone > MANY_GONE and gone > MOST_GONE * before
 
 
-def compare(folder: Path, seen: Scan, known: Mapping[str, ManifestRow], scratch: Path) -> Changes:
+def compare(folder: Path, seen: Scan, known: Mapping[str, ManifestRow], files: Files) -> Changes:
     """Size and date first; where they differ, the content decides. What lies where the scan could not look
     is not gone."""
     changes = Changes(
@@ -52,9 +52,7 @@ def compare(folder: Path, seen: Scan, known: Mapping[str, ManifestRow], scratch:
         if row is None or not row.facts.made_by:
             changes.added.append(path)
         elif (
-            row.pending
-            or row.facts.made_by != MADE_BY
-            or not _same(folder, path, found, row, changes, scratch)
+            row.pending or row.facts.made_by != MADE_BY or not _same(folder, path, found, row, changes, files)
         ):
             changes.updated.append(path)
         elif row.error_code:
@@ -64,7 +62,7 @@ def compare(folder: Path, seen: Scan, known: Mapping[str, ManifestRow], scratch:
     changes.gone = {
         path: row.id for path, row in known.items() if path not in seen.files and not seen.hides(path)
     }
-    _find_moves(folder, seen, known, changes, scratch)
+    _find_moves(folder, seen, known, changes, files)
     return changes
 
 
@@ -73,10 +71,10 @@ def _is_file(prefix: str, seen: Scan) -> bool:
     return prefix.rstrip("/") in seen.files
 
 
-def _same(folder: Path, path: str, found: Found, row: ManifestRow, changes: Changes, scratch: Path) -> bool:
+def _same(folder: Path, path: str, found: Found, row: ManifestRow, changes: Changes, files: Files) -> bool:
     if (found.size_bytes, found.mtime_ns) == (row.facts.size_bytes, row.facts.mtime_ns):
         return True
-    if _hash(folder, path, scratch) != row.facts.hash:
+    if _hash(folder, path, files) != row.facts.hash:
         return False
     facts = FileFacts(found.size_bytes, found.mtime_ns, row.facts.hash, MADE_BY)
     changes.touched.append((row.id, facts))
@@ -84,7 +82,7 @@ def _same(folder: Path, path: str, found: Found, row: ManifestRow, changes: Chan
 
 
 def _find_moves(
-    folder: Path, seen: Scan, known: Mapping[str, ManifestRow], changes: Changes, scratch: Path
+    folder: Path, seen: Scan, known: Mapping[str, ManifestRow], changes: Changes, files: Files
 ) -> None:
     """A new file with the content of one that is gone is that one under another name."""
     left = {
@@ -97,7 +95,7 @@ def _find_moves(
         found = seen.files[path]
         if path in known or found.size_bytes not in sizes:
             continue
-        hash = _hash(folder, path, scratch)
+        hash = _hash(folder, path, files)
         before = next(
             (old for old, row in left.items() if row.facts.hash == hash and _kind(old) == _kind(path)), None
         )
@@ -112,9 +110,9 @@ def _kind(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _hash(folder: Path, path: str, scratch: Path) -> str:
+def _hash(folder: Path, path: str, files: Files) -> str:
     try:
-        with located(folder, path, scratch) as file:
+        with files.file(folder, path) as (file, _):
             return hash_file(file)
     except (OSError, ReadError):
         return ""  # no content has this hash: the file is read, and the reading says what is wrong

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,13 +24,12 @@ from ragkit.readers import supported, unsupported
 from ragkit.readers.client import ReaderProcess
 from ragkit.scan import (
     UPLOADS,
+    Files,
+    Found,
     display_name,
     hash_file,
     is_archive,
-    located,
-    nothing_inside,
     scan,
-    unpacked,
     vanished,
 )
 from ragkit.schema import Conflict, Document, Failure, Parsed, SyncReport
@@ -99,7 +99,7 @@ class Indexer:
     ) -> None:
         self._store = store
         self._originals = originals
-        self._scratch = scratch
+        self._files = Files(scratch)
         self._reader = reader
         self._writing = writing
 
@@ -114,7 +114,7 @@ class Indexer:
                 f"{folder} is not a folder that can be read",
                 "Check the path; if it is on a drive, see that the drive is there.",
             )
-        return compare(folder, scan(folder), self._store.manifest(root.id), self._scratch)
+        return compare(folder, scan(folder), self._store.manifest(root.id), self._files)
 
     def preview(self, root: Root, changes: Changes) -> SyncReport:
         """What the changes would do."""
@@ -188,12 +188,8 @@ class Indexer:
                 raise unsupported(name)
             yield name, file
             return
-        members = archive.members(file)
-        if not members:
-            raise nothing_inside()
-        for member in members:
-            with unpacked(file, member.path, self._scratch) as place:
-                yield f"{name}/{member.path}", place
+        for member, place in self._files.members(file):
+            yield f"{name}/{member}", place
 
     def _take_one(
         self, path: str, file: Path, on_conflict: OnConflict, known: dict[str, ManifestRow], job: Job
@@ -278,31 +274,38 @@ class Indexer:
             self._store.unqueue(doc_ids)
             self._drop_originals()
 
+    def rest(self) -> None:
+        """Let go of what is kept open between two files."""
+        self._files.close()
+
     @contextmanager
-    def original(self, root: Root, path: str, hash: str) -> Iterator[Path]:
-        """The file of a document, for as long as it is needed. Raises ReadError when it is gone."""
-        if root.folder is None:
-            yield self._kept(hash)
-        else:
-            with located(root.folder, path, self._scratch) as file:
-                yield file
+    def original(self, root: Root, path: str, hash: str) -> Iterator[tuple[Path, Found]]:
+        """The file of a document, for as long as it is needed, and what a scan says of it. Raises ReadError
+        when it is gone."""
+        with self._files.file(
+            root.folder or self._originals, path if root.folder else f"{hash[:2]}/{hash}"
+        ) as found:
+            yield found
 
     # ── One file ──
 
-    def read(self, version: Pending, root: Root) -> None:
-        """Read, chunk and swap in one document; or note why not, and leave the old version in place."""
+    def read(self, version: Pending, root: Root, cancel: threading.Event | None = None) -> None:
+        """Read, chunk and swap in one document; or note why not, and leave the old version in place.
+
+        With `cancel` set meanwhile it goes on waiting.
+        """
         started = time.monotonic()
         facts = _NO_FACTS
         try:
-            with self.original(root, version.path, version.pending_hash) as file:
+            with self.original(root, version.path, version.pending_hash) as (file, found):
                 try:
-                    facts = self._facts(file, root, version)
+                    facts = FileFacts(found.size_bytes, found.mtime_ns, hash_file(file), MADE_BY)
                 except OSError as error:
                     raise vanished(PurePosixPath(version.path).name, error) from error
-                parsed = self._parsed(file, version)
+                parsed = self._parsed(file, version, cancel)
             chunks = _chunks(parsed, version.path)
         except ReadError as error:
-            if self._reader.closed:  # no fault of the file: it is read when the library is opened next
+            if self._reader.closed or (cancel is not None and cancel.is_set()):  # no fault of the file
                 return
             logger.info("document %d failed: %s", version.id, error.code)
             # The kept original of an upload that answers stays the one that it was read from.
@@ -313,19 +316,11 @@ class Indexer:
         with self._writing():
             self._store.replace(version, facts, parsed, chunks, round(time.monotonic() - started, 3))
 
-    def _facts(self, file: Path, root: Root, version: Pending) -> FileFacts:
-        status = file.stat()
-        mtime_ns = status.st_mtime_ns
-        if root.folder is not None and not (root.folder / version.path).is_file():  # in an archive
-            holder = next(place for place in (root.folder / version.path).parents if place.is_file())
-            mtime_ns = holder.stat().st_mtime_ns
-        return FileFacts(status.st_size, mtime_ns, hash_file(file), MADE_BY)
-
-    def _parsed(self, file: Path, version: Pending) -> Parsed:
+    def _parsed(self, file: Path, version: Pending, cancel: threading.Event | None) -> Parsed:
         if is_archive(version.path):  # one that the scan could not look into
             archive.members(file)
             raise BrokenFile("This archive changed while it was looked at.", "Sync once more.")
-        return self._reader.read(file, name=PurePosixPath(version.path).name)
+        return self._reader.read(file, name=PurePosixPath(version.path).name, cancel=cancel)
 
 
 _NO_FACTS = FileFacts(0, 0, "", MADE_BY)

@@ -108,7 +108,7 @@ class Library:
         """The file that a document was read from, for as long as it is needed. Raises ReadError, StoreError."""
         document = self._document(doc_id)
         row = self._store.manifest(document.root)[document.path]
-        with self._indexer.original(self._root(document.root), document.path, row.facts.hash) as file:
+        with self._indexer.original(self._root(document.root), document.path, row.facts.hash) as (file, _):
             yield file
 
     def _document(self, doc_id: int) -> Document:
@@ -202,7 +202,7 @@ class Library:
         cancel = cancel or threading.Event()
         left = job.ids
         while left and not cancel.is_set() and not self._closed.is_set():
-            left = self._read_next(left, len(job.ids), progress)
+            left = self._read_next(left, len(job.ids), progress, cancel)
         cancelled = cancel.is_set()
         if cancelled:
             self._indexer.abandon(left)
@@ -210,7 +210,9 @@ class Library:
         self._wake.set()
         return job.report(self.documents(), cancelled=cancelled, abandoned=left)
 
-    def _read_next(self, left: set[int], total: int, progress: OnProgress) -> set[int]:
+    def _read_next(
+        self, left: set[int], total: int, progress: OnProgress, cancel: threading.Event | None = None
+    ) -> set[int]:
         """Read one file of the queue, whoever put it there; give back what of `left` still waits."""
         if not self._going_on.wait(_STEP_S):
             return left
@@ -224,20 +226,31 @@ class Library:
             root = self._root(version.root)
             if version.id in left:
                 progress(Progress("read", total - len(left), total, f"{root.label}/{version.path}"))
+            if cancel is not None and cancel.is_set():
+                return left
             with self._writing():
                 begun = self._store.begin(version.id)
             if begun:  # else it was removed meanwhile
-                self._indexer.read(version, root)
+                self._indexer.read(version, root, cancel if version.id in left else None)
             return left - {version.id}
 
     def _clear_up(self) -> None:
         """Forget what belongs to no document any more, unless one that waits may have use for it."""
+        self._indexer.rest()
         if self._store.next_pending() is None and self._store.is_unclean():
             with self._writing():
                 self._store.purge()
 
     def _root(self, id: str) -> Root:
         return next(root for root in self._store.roots() if root.id == id)
+
+    def is_waiting(self) -> bool:
+        """Whether documents wait to be read."""
+        return self._store.next_pending() is not None
+
+    def abandon(self) -> None:
+        """Let nothing that waits be read: what is not known yet goes, what is known stays as it is."""
+        self._indexer.abandon({d.id for d in self.documents() if d.state in ("queued", "parsing", "stale")})
 
     # ── In the background ──
 

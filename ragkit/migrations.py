@@ -53,6 +53,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE document SET chars = COALESCE((SELECT length(text) FROM text WHERE hash = text_hash), 0)",
         "ALTER TABLE document ADD COLUMN pages_without_text TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE document ADD COLUMN ocr_pages TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE document ADD COLUMN ocr_state TEXT NOT NULL DEFAULT ''",
     ),
 )
 

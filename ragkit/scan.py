@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file as the scan sees it. In an archive the date is the archive's: another one looks inside again."""
+    """A file as the scan sees it; -1 when it cannot be looked at. In an archive the date tells of the content too."""
 
     size_bytes: int
     mtime_ns: int
@@ -72,16 +73,15 @@ def _walk(folder: Path, prefix: str, found: Scan) -> None:
 
 def _look_into(file: Path, path: str, found: Scan) -> None:
     try:
-        mtime_ns = file.stat().st_mtime_ns
         members = archive.members(file)
         if not members:
             raise nothing_inside()
-    except (ReadError, OSError) as error:
-        found.unreadable[f"{path}/"] = error if isinstance(error, ReadError) else vanished(file.name, error)
+    except ReadError as error:
+        found.unreadable[f"{path}/"] = error
         found.files[path] = _facts(file)  # stands in the table with what is wrong with it
         return
     for member in members:
-        found.files[f"{path}/{member.path}"] = Found(member.size_bytes, mtime_ns)
+        found.files[f"{path}/{member.path}"] = Found(member.size_bytes, member.mtime_ns)
 
 
 def _facts(file: Path) -> Found:
@@ -102,30 +102,71 @@ def nothing_inside() -> EmptyFile:
     )
 
 
-@contextmanager
-def located(folder: Path, path: str, scratch: Path) -> Iterator[Path]:
-    """The file behind a path of the scan; one in an archive is unpacked into `scratch` while it is needed.
+class Files:
+    """Gives the files behind the paths of a scan. Members of archives are unpacked into `scratch` while they are
+    needed; the archive that was used last stays open, because its members are asked for one after the other."""
 
-    Raises ReadError when it is not there.
-    """
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._lock = threading.RLock()
+        self._open: tuple[Path, Found, archive.Archive] | None = None
+
+    def close(self) -> None:
+        """Let go of the archive, so that it can be deleted or replaced where the system minds."""
+        with self._lock:
+            if self._open is not None:
+                self._open[2].close()
+                self._open = None
+
+    @contextmanager
+    def file(self, folder: Path, path: str) -> Iterator[tuple[Path, Found]]:
+        """The file, and what a scan says of it. Raises ReadError when it is not there."""
+        holder, member = _split(folder, path)
+        if not member:
+            yield holder, _facts(holder)
+            return
+        with self._lock:  # held while the member is used: another thread must not close the archive
+            opened = self._archive(holder)
+            facts = next(
+                (Found(one.size_bytes, one.mtime_ns) for one in opened.members if one.path == member),
+                Found(-1, -1),
+            )
+            with self._unpacked(opened, member) as file:
+                yield file, facts
+
+    def members(self, file: Path) -> Iterator[tuple[str, Path]]:
+        """Every member of an archive: its path, and the file while it is needed. Raises ReadError."""
+        with archive.Archive(file) as opened:
+            if not opened.members:
+                raise nothing_inside()
+            for member in opened.members:
+                with self._unpacked(opened, member.path) as unpacked:
+                    yield member.path, unpacked
+
+    @contextmanager
+    def _unpacked(self, opened: archive.Archive, member: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=self._scratch) as place:
+            target = Path(place) / "member"
+            opened.extract(member, target)
+            yield target
+
+    def _archive(self, file: Path) -> archive.Archive:
+        facts = _facts(file)
+        if self._open is None or self._open[:2] != (file, facts):
+            self.close()
+            self._open = (file, facts, archive.Archive(file))
+        return self._open[2]
+
+
+def _split(folder: Path, path: str) -> tuple[Path, str]:
+    """The file that a path leads to, and the path inside it, if it is an archive."""
     place = folder
     parts = PurePosixPath(path).parts
     for at, part in enumerate(parts):
         place = place / part
         if at + 1 < len(parts) and is_archive(part) and place.is_file():
-            with unpacked(place, "/".join(parts[at + 1 :]), scratch) as file:
-                yield file
-            return
-    yield place
-
-
-@contextmanager
-def unpacked(file: Path, member: str, scratch: Path) -> Iterator[Path]:
-    """A member of an archive as a file, as long as it is needed."""
-    with tempfile.TemporaryDirectory(dir=scratch) as place:
-        target = Path(place) / "member"
-        archive.extract(file, member, target)
-        yield target
+            return place, "/".join(parts[at + 1 :])
+    return place, ""
 
 
 def folder_root(folder: Path, taken: Sequence[Root]) -> Root:

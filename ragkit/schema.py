@@ -17,6 +17,8 @@ BlockKind = Literal["text", "heading", "table", "code"]
 # a new one waits; embedding: found by words, its vectors are not all there; failed: could not be read
 # (an old version, where there is one, goes on answering).
 DocumentState = Literal["queued", "parsing", "stale", "embedding", "ready", "failed"]
+# Why scans were left unread: rapidocr is not installed, or the time for one file was over.
+OcrState = Literal["", "missing", "stopped"]
 Language = Literal["zh", "en"]
 
 QUOTES = "quotes"  # the profile without a language model
@@ -45,6 +47,7 @@ class Parsed:
     pages: int | None = None  # pages, slides or sheets
     pages_without_text: tuple[int, ...] = ()  # 1-based: scans that nobody could read, and empty pages
     ocr_pages: tuple[int, ...] = ()  # 1-based: whose text was recognised from their picture
+    ocr_state: OcrState = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Document:
     chars: int = 0  # of the stored text
     pages_without_text: tuple[int, ...] = ()
     ocr_pages: tuple[int, ...] = ()
+    ocr_state: OcrState = ""
     embedded: int = 0  # chunks whose vector is there
 
 

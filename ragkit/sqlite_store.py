@@ -87,14 +87,14 @@ class SqliteStore(SqliteSearch):
                 # In the order of Document's fields.
                 f"SELECT d.id, d.root, d.path, r.label || '/' || d.path, {_STATE}, "
                 "d.size_bytes, COUNT(c.id), d.pages, d.encoding, d.title, d.seconds, d.updated_at, d.error_code, "
-                "d.error, d.hint, d.chars, d.pages_without_text, d.ocr_pages, COUNT(v.id) "
+                "d.error, d.hint, d.chars, d.pages_without_text, d.ocr_pages, d.ocr_state, COUNT(v.id) "
                 "FROM document d JOIN root r ON r.id = d.root "
                 "LEFT JOIN chunk c ON c.doc_id = d.id LEFT JOIN vector v ON v.hash = c.hash AND v.model = ?1 "
                 "GROUP BY d.id ORDER BY r.label, d.path",
                 model,
             )
             found = [
-                Document(*(*row[:16], tuple(json.loads(row[16])), tuple(json.loads(row[17])), row[18]))
+                Document(*(*row[:16], tuple(json.loads(row[16])), tuple(json.loads(row[17])), *row[18:]))
                 for row in rows
             ]
             known = self._documents[model] = (generation, found)
@@ -188,6 +188,7 @@ class SqliteStore(SqliteSearch):
                 chars=len(parsed.text),
                 pages_without_text=json.dumps(parsed.pages_without_text),
                 ocr_pages=json.dumps(parsed.ocr_pages),
+                ocr_state=parsed.ocr_state,
                 seconds=seconds,
                 error_code="",
                 error="",

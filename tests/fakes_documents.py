@@ -12,6 +12,7 @@ import docx.document
 import openpyxl
 import pptx
 import pptx.presentation
+from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
@@ -34,6 +35,22 @@ def pdf(*pages: str, title: str = "", password: str = "") -> bytes:
         for number, line in enumerate(text.split("\n")):
             canvas.drawString(50, 800 - 16 * number, line)
         canvas.line(50, 60, 500, 60)
+        canvas.showPage()
+    canvas.save()
+    return file.getvalue()
+
+
+def picture_pdf(*colours: str, first: str = "") -> bytes:
+    """A PDF whose pages are pictures, as a scanner makes them: a page for each colour, after one of text."""
+    pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    file = io.BytesIO()
+    canvas = Canvas(file, invariant=True)
+    if first:
+        canvas.setFont("STSong-Light", 12)
+        canvas.drawString(50, 800, first)
+        canvas.showPage()
+    for colour in colours:
+        canvas.drawInlineImage(Image.new("RGB", (60, 84), colour), 0, 0, *canvas._pagesize)
         canvas.showPage()
     canvas.save()
     return file.getvalue()

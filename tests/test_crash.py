@@ -234,7 +234,7 @@ def test_a_parser_that_fails_keeps_the_old_version_and_is_asked_again(
     engine, docs = mirrored
     real = engine._reader.read
 
-    def read(path: Path, *, name: str | None = None) -> Parsed:
+    def read(path: Path, *, name: str | None = None, cancel: object = None) -> Parsed:
         if fault == "the parser":
             raise ReaderFailed("The parser crashed on this file.", "Save it in a simpler form.")
         real(path, name=name)

@@ -156,9 +156,9 @@ def test_progress_is_told_and_a_cancel_keeps_what_is_done(engine: Engine, folder
             cancel.set()
 
     report = engine.sync(docs, progress=on_progress, cancel=cancel)
-    assert report.cancelled and len(report.added) == 3
+    assert report.cancelled and len(report.added) == 2, "a file in hand may take minutes: it is let go"
     assert [p.current for p in seen if p.stage == "read"] == ["docs/0.md", "docs/1.md", "docs/2.md"]
-    assert len(engine.sync(docs).added) == 2
+    assert len(engine.sync(docs).added) == 3
 
 
 def test_a_new_parser_reads_old_files_again(

@@ -26,7 +26,7 @@ class Gate:
         self._go = threading.Semaphore(0)
         real = engine._reader.read
 
-        def read(path: Path, *, name: str | None = None) -> Parsed:
+        def read(path: Path, *, name: str | None = None, cancel: threading.Event | None = None) -> Parsed:
             self.seen.append(str(name))
             self.at_file.set()
             assert self._go.acquire(timeout=30)
@@ -193,7 +193,7 @@ def test_a_cancel_keeps_the_old_version_of_what_was_not_read(engine: Engine, fol
     cancel = threading.Event()
 
     def after_the_first(progress: Progress) -> None:
-        if progress.current:
+        if progress.done == 1:
             cancel.set()
 
     report = engine.sync(docs, progress=after_the_first, cancel=cancel)

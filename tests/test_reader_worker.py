@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ragkit.errors import EmptyFile, EncryptedFile, ReaderFailed
+from ragkit.errors import EmptyFile, EncryptedFile, FileTooLarge, ReaderFailed
 from ragkit.readers import read
 from ragkit.readers.client import MEMORY_BYTES, ReaderProcess, resident_bytes
-from ragkit.readers.worker import pack, receive
+from ragkit.readers.frames import MAX_BLOCKS, MAX_FRAME_BYTES, BadFrame, as_json, as_parsed, pack, receive
+from ragkit.schema import Block, Parsed
 from tests.fakes_documents import handbook, pdf, word, write
 
 ROOT = Path(__file__).parents[1]
@@ -197,7 +199,7 @@ def test_what_a_library_prints_does_not_reach_the_answers(good: Path) -> None:
         [sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin and process.stdout and process.stderr
-        process.stdin.write(pack({"path": str(good), "name": None}))
+        process.stdin.write(pack({"id": 1, "path": str(good), "name": None}))
         process.stdin.flush()
         answer = receive(process.stdout)
         process.stdin.close()
@@ -205,9 +207,29 @@ def test_what_a_library_prints_does_not_reach_the_answers(good: Path) -> None:
         assert process.stderr.read().split() == [b"noise", b"more", b"noise"]
 
 
+def test_signs_of_life_go_out_before_the_answer(good: Path) -> None:
+    code = (
+        "import ragkit.readers.worker as worker\n"
+        "quick = worker.read\n"
+        "def slow(path, *, name):\n"
+        "    worker.pace.alive()\n"
+        "    return quick(path, name=name)\n"
+        "worker.read = slow\n"
+        "worker.main(1 << 31)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(pack({"id": 7, "path": str(good), "name": None}))
+        process.stdin.flush()
+        first, second = receive(process.stdout), receive(process.stdout)
+        process.stdin.close()
+    assert first == {"id": 7, "alive": True}
+    assert second is not None and second["id"] == 7 and "parsed" in second
+
+
 def test_the_end_of_its_input_ends_the_worker_in_the_middle_of_a_file(slow: Path) -> None:
     with subprocess.Popen(WORKER, cwd=ROOT, stdin=-1, stdout=subprocess.PIPE) as process:
-        output, _ = process.communicate(pack({"path": str(slow), "name": None}), timeout=20)
+        output, _ = process.communicate(pack({"id": 1, "path": str(slow), "name": None}), timeout=20)
         assert (process.returncode, output) == (0, b"")
 
 
@@ -244,3 +266,127 @@ def test_no_thread_is_left_behind(good: Path) -> None:
     with ReaderProcess() as reader:
         reader.read(good)
     assert threading.active_count() == before
+
+
+# ── What a worker may answer ────────────────────────────────────────────────────────────────────────
+
+ODD_WORKER = """
+import struct, sys, time
+from ragkit.readers.frames import pack, receive
+request = receive(sys.stdin.buffer)
+mark = {"id": request["id"]}
+document = {"text": "abc", "blocks": [[0, 3, "text", None, []]], "pages_without_text": [], "ocr_pages": []}
+out = sys.stdout.buffer
+def say(*frames):
+    for frame in frames:
+        out.write(frame)
+    out.flush()
+"""
+
+
+def odd(tmp_path: Path, lines: str, **limits: float) -> ReaderProcess:
+    """A reader whose worker reads nothing and says what `lines` write."""
+    script = write(tmp_path, "odd.py", (ODD_WORKER + lines + "\nsys.stdin.read()").encode())
+    code = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); runpy.run_path({str(script)!r})"
+    return ReaderProcess(command=(sys.executable, "-c", code), **limits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "say(struct.pack('>I', 9), b'not json!')",
+        "say(struct.pack('>I', 2), b'[]')",
+        "say(struct.pack('>I', 200_000), b'[' * 200_000)",
+        f"say(struct.pack('>I', {MAX_FRAME_BYTES + 1}))",
+        "say(b'Traceback (most recent call last): ...')",
+        "say(pack(mark))",
+        "say(pack(mark | {'parsed': []}))",
+        "say(pack(mark | {'parsed': document | {'blocks': [[0, 4, 'text', None, []]]}}))",
+        "say(pack(mark | {'parsed': document | {'blocks': [[2, 1, 'text', None, []]]}}))",
+        "say(pack(mark | {'parsed': document | {'blocks': [[0, 3, 'video', None, []]]}}))",
+        "say(pack(mark | {'parsed': document | {'blocks': [[0, 3, 'text', '1', []]]}}))",
+        "say(pack(mark | {'parsed': document | {'blocks': [[0, 3, 'text', None, [1]]]}}))",
+        "say(pack(mark | {'parsed': document | {'text': 'a\\ud800c'}}))",
+        "say(pack(mark | {'parsed': document | {'encoding': 8}}))",
+        "say(pack(mark | {'error': 'SystemExit', 'message': 'm', 'hint': 'h'}))",
+        "say(pack(mark | {'error': 'EmptyFile', 'message': 7, 'hint': 'h'}))",
+        "say(pack({'parsed': document}))",
+        "say(pack({'id': mark['id'] + 1, 'parsed': document}))",
+    ],
+)
+def test_garbage_costs_the_file_in_hand_and_the_worker(tmp_path: Path, good: Path, lines: str) -> None:
+    with odd(tmp_path, lines) as reader:
+        with pytest.raises(ReaderFailed, match="garbage"):
+            reader.read(good)
+        assert reader.pid is None
+
+
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_file(tmp_path: Path, good: Path) -> None:
+    """The second of two answers to one request lay in the pipe and became the text of another file."""
+    with odd(tmp_path, "say(*[pack(mark | {'parsed': document})] * 2)") as reader:
+        assert reader.read(good).text == "abc"
+        with pytest.raises(ReaderFailed, match="garbage"):
+            reader.read(good)
+
+
+def test_a_worker_that_dies_in_the_middle_of_an_answer_has_crashed(tmp_path: Path, good: Path) -> None:
+    with (
+        odd(tmp_path, "say(pack(mark | {'parsed': document})[:-5]); raise SystemExit") as reader,
+        pytest.raises(ReaderFailed, match="crashed"),
+    ):
+        reader.read(good)
+
+
+def test_signs_of_life_give_a_slow_file_its_time_once_more(tmp_path: Path, good: Path) -> None:
+    lines = (
+        "for _ in range(12):\n    time.sleep(0.5)\n    say(pack(mark | {'alive': True}))\n"
+        "say(pack(mark | {'parsed': document}))"
+    )
+    with odd(tmp_path, lines, timeout_s=5.0) as reader:
+        assert reader.read(good).text == "abc"
+
+
+def test_signs_of_life_do_not_go_on_for_ever(
+    tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragkit.readers.client.LONGEST_S", 6.0)
+    lines = "while True:\n    say(pack(mark | {'alive': True}))"
+    with odd(tmp_path, lines, timeout_s=5.0) as reader, pytest.raises(ReaderFailed, match="end with this"):
+        reader.read(good)
+
+
+def test_cancelling_ends_a_read_and_keeps_the_reader(slow: Path, good: Path) -> None:
+    cancel = threading.Event()
+    with ReaderProcess() as reader:
+        started(reader, good)
+        threading.Timer(0.3, cancel.set).start()
+        with pytest.raises(ReaderFailed, match="cancelled"):
+            reader.read(slow, cancel=cancel)
+        assert reader.read(good, cancel=threading.Event()).title == "标题"
+
+
+def test_a_file_of_too_many_paragraphs_is_too_large(tmp_path: Path) -> None:
+    file = write(tmp_path, "many.txt", b"a\n\n" * (MAX_BLOCKS + 1))
+    with ReaderProcess() as reader, pytest.raises(FileTooLarge, match="500,000 paragraphs"):
+        reader.read(file)
+
+
+def test_a_frame_over_the_limit_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragkit.readers.frames.MAX_FRAME_BYTES", 100)
+    with pytest.raises(BadFrame):
+        pack({"text": "x" * 100})
+
+
+def test_a_document_survives_the_way_through_a_frame() -> None:
+    parsed = Parsed(
+        "一二三🎉",
+        (Block(0, 2, "heading", 3, ("一二",)), Block(2, 4)),
+        "T",
+        "utf-8",
+        4,
+        (1, 4),
+        (2,),
+        "stopped",
+    )
+    sent = io.BytesIO(pack(as_json(parsed)))
+    assert as_parsed(receive(sent)) == parsed

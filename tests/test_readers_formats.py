@@ -1,4 +1,4 @@
-"""HTML, PDF and Word: what is kept, where it lies, and what damage looks like."""
+"""HTML and Word: what is kept, where it lies, and what damage looks like."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import docx
 import pytest
 
 from ragkit.errors import (
-    BrokenFile,
-    EmptyFile,
     EncryptedFile,
     FileTooLarge,
     MislabelledFile,
@@ -20,7 +18,7 @@ from ragkit.errors import (
 )
 from ragkit.readers import read
 from ragkit.schema import Parsed
-from tests.fakes_documents import handbook, headings, of_kind, pdf, read_bytes, slices, word, write
+from tests.fakes_documents import handbook, headings, of_kind, read_bytes, slices, word, write
 
 # ── HTML ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -84,53 +82,6 @@ def test_a_page_that_scripts_build_is_empty_and_says_why(tmp_path: Path) -> None
 
 def test_a_page_nested_thousands_deep_is_read(tmp_path: Path) -> None:
     assert html_of(tmp_path, "<div>" * 1900 + "<p>deep</p>").text == "deep"
-
-
-# ── PDF ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_pages_keep_their_numbers_and_their_place(tmp_path: Path) -> None:
-    parsed = read_bytes(tmp_path, "a.pdf", pdf("第一页的内容。\nline two", "", "Page three."))
-    assert parsed.text == "第一页的内容。\nline two\n\n\n\nPage three."
-    assert [block.page for block in parsed.blocks] == [1, 3]
-    assert parsed.pages == 3
-
-
-def test_a_hyphenated_word_is_whole_again(tmp_path: Path) -> None:
-    assert "an example here" in read_bytes(tmp_path, "a.pdf", pdf("This is an exam-\nple here")).text
-
-
-@pytest.mark.parametrize(
-    ("title", "shown"),
-    [
-        ("旅行指南", "旅行指南"),
-        ("untitled", ""),
-        ("Microsoft Word - a.doc", ""),
-        ("report.tex", ""),
-        ("x", ""),
-    ],
-)
-def test_a_title_is_believed_only_if_a_person_wrote_it(tmp_path: Path, title: str, shown: str) -> None:
-    assert read_bytes(tmp_path, "a.pdf", pdf("text", title=title)).title == shown
-
-
-def test_an_encrypted_pdf_asks_for_a_copy_without_password(tmp_path: Path) -> None:
-    with pytest.raises(EncryptedFile) as caught:
-        read(write(tmp_path, "a.pdf", pdf("secret", password="pw")))
-    assert "qpdf --decrypt" in caught.value.hint
-
-
-def test_a_scan_is_told_from_a_broken_file(tmp_path: Path) -> None:
-    with pytest.raises(EmptyFile, match=r"pages \(2\).*scan") as caught:
-        read(write(tmp_path, "a.pdf", pdf("", "")))
-    assert "OCR" in caught.value.hint
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
-def test_a_truncated_pdf_is_broken(tmp_path: Path, share: float) -> None:
-    content = pdf("one", "two", "three")
-    with pytest.raises(BrokenFile, match="cut off"):
-        read(write(tmp_path, "a.pdf", content[: int(len(content) * share)]))
 
 
 # ── DOCX ────────────────────────────────────────────────────────────────────────────────────────────

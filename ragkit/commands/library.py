@@ -16,6 +16,7 @@ from ragkit.changes import is_mostly_gone
 from ragkit.commands.output import ProgressLine, open_existing, print_json
 from ragkit.engine import Engine
 from ragkit.errors import ReadError, UsageError
+from ragkit.readers import page_kind
 from ragkit.schema import Document, SyncReport
 
 
@@ -164,11 +165,11 @@ def show(settings: config.Settings, options: argparse.Namespace) -> int:
     print(f"\n{len(blocks)} blocks" if blocks else f"\nno blocks: {told}")
     for block in blocks:
         print(
-            f"  {block['start']:>7}-{block['end']:<7} {block['kind']:<8} {_where(block['page'], block['heading'])}"
+            f"  {block['start']:>7}-{block['end']:<7} {block['kind']:<8} {_where(document, block['page'], block['heading'])}"
         )
     print(f"\n{len(chunks)} chunks")
     for chunk in chunks:
-        print(f"  {chunk.start:>7}-{chunk.end:<7} {_where(chunk.page, chunk.heading)}")
+        print(f"  {chunk.start:>7}-{chunk.end:<7} {_where(document, chunk.page, chunk.heading)}")
         print("      " + " ".join(chunk.text.split())[:200])
     return 0
 
@@ -230,8 +231,8 @@ def _counts(report: SyncReport, names: tuple[str, str, str, str]) -> str:
     return ", ".join(told) or "nothing to do"
 
 
-def _where(page: int | None, heading: Sequence[str]) -> str:
-    return " > ".join([*([f"page {page}"] if page else []), *heading])
+def _where(document: Document, page: int | None, heading: Sequence[str]) -> str:
+    return " > ".join([*([f"{page_kind(document.source)} {page}"] if page else []), *heading])
 
 
 def _numbers(pages: Sequence[int]) -> str:

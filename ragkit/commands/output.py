@@ -9,7 +9,8 @@ import time
 from ragkit import config
 from ragkit.engine import Engine
 from ragkit.errors import UsageError
-from ragkit.schema import Answer, Citation, Hit, Progress
+from ragkit.readers import page_kind
+from ragkit.schema import Answer, Citation, Coverage, Hit, Progress
 
 _STAGES = {"scan": "scanning", "read": "reading", "embed": "embedding"}
 
@@ -29,8 +30,14 @@ def open_existing(settings: config.Settings) -> Engine:
 
 
 def place(at: Hit | Citation) -> str:
-    page = f", page {at.page}" if at.page else ""
+    page = f", {page_kind(at.source)} {at.page}" if at.page else ""
     return f"{at.source}{page}" + (f" > {' > '.join(at.heading)}" if at.heading else "")
+
+
+def coverage(found: Coverage) -> str:
+    """What an answer could rest on, while that is not everything."""
+    files = f"{found.documents} of {found.documents + found.waiting} files"
+    return f"answered from {files}, vectors for {100 * found.embedded // max(1, found.chunks)} %"
 
 
 def where_json(at: Hit | Citation) -> dict[str, object]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ragkit import config
-from ragkit.commands.output import answer_json, hit_json, open_existing, place, print_json
+from ragkit.commands.output import answer_json, coverage, hit_json, open_existing, place, print_json
 from ragkit.schema import Delta, Done
 
 
@@ -35,6 +36,9 @@ def ask(settings: config.Settings, options: argparse.Namespace) -> int:
                 print(event.text, end="", flush=True)
             elif isinstance(event, Done):
                 print()
+                found = event.answer.coverage
+                if found.waiting or (engine.embedding.state == "ready" and not found.complete):
+                    print(coverage(found), file=sys.stderr)
                 for citation in event.answer.citations:
                     print(f"\n[{citation.number}] {place(citation)}")
     return 0

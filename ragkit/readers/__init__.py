@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path, PurePath
+from typing import Literal
 
 from ragkit.errors import EmptyFile, FileTooLarge, FileVanished, UnsupportedFile
 from ragkit.readers.base import MAX_BYTES
@@ -36,6 +37,12 @@ FORMATS: dict[str, str] = {  # ending -> the module that reads it
     ".ndjson": "json",
     ".ipynb": "ipynb",
 }
+
+
+def page_kind(source: str) -> Literal["page", "slide", "sheet"]:
+    """What the page numbers of a document count."""
+    suffix = PurePath(source).suffix.lower()
+    return "slide" if suffix == ".pptx" else "sheet" if suffix == ".xlsx" else "page"
 
 
 def supported(name: str) -> bool:

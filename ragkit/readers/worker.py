@@ -1,82 +1,68 @@
 """The process that parses, one file at a time: requests come on stdin, answers go to stdout.
 
-A frame is four bytes of length and that much JSON. The process ends with its stdin, in the middle of a file
-too, so it cannot outlive its parent, however that one ends.
+The process ends with its stdin, in the middle of a file too, so it cannot outlive its parent, however that
+one ends.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
 import signal
-import struct
 import sys
 import threading
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ragkit.errors import ReadError
-from ragkit.readers import read
-from ragkit.schema import Parsed
+from ragkit.errors import FileTooLarge, ReadError
+from ragkit.readers import pace, read
+from ragkit.readers.frames import MAX_BLOCKS, BadFrame, as_json, pack, receive
 
 log = logging.getLogger(__name__)
 
-_LENGTH = struct.Struct(">I")
 SAVE_SIMPLER = "Save it in a simpler form (text or PDF), or split it."
 
 
-def pack(message: dict[str, Any]) -> bytes:
-    """Make a frame. File names on Linux may hold bytes that are no UTF-8, hence surrogatepass."""
-    body = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return _LENGTH.pack(len(body)) + body
+def answer(request: dict[str, Any], send: Callable[[bytes], object]) -> bytes:
+    """Read the requested file; the frame holds what came of it. "spent" asks to be replaced.
 
-
-def receive(stream: IO[bytes]) -> dict[str, Any] | None:
-    """Read a frame, or None if the other side is gone."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    body = stream.read(length)
-    if len(body) < length:
-        return None
-    message: dict[str, Any] = json.loads(body.decode("utf-8", "surrogatepass"))
-    return message
-
-
-def answer(request: dict[str, Any]) -> bytes:
-    """Read the requested file; the frame holds what came of it. "spent" asks to be replaced."""
+    Every frame carries the request's id. While a slow file goes on, `send` gets signs of life.
+    """
+    mark = {"id": request["id"]}
+    failure: dict[str, Any]
     try:
-        return pack({"parsed": _as_json(read(Path(request["path"]), name=request["name"]))})
+        with pace.heard_by(lambda: send(pack(mark | {"alive": True}))):
+            parsed = read(Path(request["path"]), name=request["name"])
+        if len(parsed.blocks) > MAX_BLOCKS:
+            raise FileTooLarge(
+                f"The file holds more than {MAX_BLOCKS:,} paragraphs.", "Split it into smaller files."
+            )
+        return pack(mark | {"parsed": as_json(parsed)})
     except ReadError as error:
-        return pack({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        failure = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+    except BadFrame:
+        failure = {
+            "error": "FileTooLarge",
+            "message": "What was read from this file is too large: it repeats long headings very often.",
+            "hint": SAVE_SIMPLER,
+        }
     except MemoryError:
-        return pack(
-            {
-                "error": "ReaderFailed",
-                "message": "The parser ran out of memory on this file.",
-                "hint": SAVE_SIMPLER,
-                "spent": True,
-            }
-        )
+        failure = {
+            "error": "ReaderFailed",
+            "message": "The parser ran out of memory on this file.",
+            "hint": SAVE_SIMPLER,
+            "spent": True,
+        }
     except Exception as error:  # the last border: whatever else a parser throws costs this file only
         log.exception("unexpected error in a parser")
-        return pack(
-            {
-                "error": "ReaderFailed",
-                "message": f"The parser failed on this file: {type(error).__name__}.",
-                "hint": SAVE_SIMPLER,
-            }
-        )
-
-
-def _as_json(parsed: Parsed) -> dict[str, Any]:
-    values = {field.name: getattr(parsed, field.name) for field in fields(Parsed)}
-    blocks = [(block.start, block.end, block.kind, block.page, block.heading) for block in parsed.blocks]
-    return values | {"blocks": blocks}
+        failure = {
+            "error": "ReaderFailed",
+            "message": f"The parser failed on this file: {type(error).__name__}.",
+            "hint": SAVE_SIMPLER,
+        }
+    return pack(mark | failure)
 
 
 def main(memory_bytes: int) -> None:
@@ -88,9 +74,13 @@ def main(memory_bytes: int) -> None:
     _limit_memory(memory_bytes)
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    while True:
-        answers.write(answer(requests.get()))
+
+    def send(frame: bytes) -> None:
+        answers.write(frame)
         answers.flush()
+
+    while True:
+        send(answer(requests.get(), send))
 
 
 def _listen(requests: queue.SimpleQueue[dict[str, Any]]) -> None:

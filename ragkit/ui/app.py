@@ -16,7 +16,14 @@ from ragkit.config import ASSETS, Settings
 from ragkit.schema import Language
 from ragkit.ui import render, render_library, serving
 from ragkit.ui.boot import Boot
-from ragkit.ui.chat import CONCURRENT_ANSWERS, MAX_QUESTION, ChatInterface, Conversation, answerer
+from ragkit.ui.chat import (
+    CONCURRENT_ANSWERS,
+    MAX_QUESTION,
+    ChatInterface,
+    Conversation,
+    answerer,
+    without_deleted,
+)
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
 from ragkit.ui.serving import Login
@@ -155,7 +162,8 @@ class _Page:
         exchange = conversation.exchanges.get(turn) if isinstance(turn, str) else None
         if exchange is None:
             return render.sources_message(strings("sources_gone"))
-        return render.sources(exchange.turn, exchange.answer, strings, done=exchange.done, semantic=False)
+        answer = without_deleted(exchange.answer, self._boot.engine())
+        return render.sources(exchange.turn, answer, strings, done=exchange.done, semantic=False)
 
     # ── Knowledge base ──
 

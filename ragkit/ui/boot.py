@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ragkit import config, log
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ragkit.engine import Engine
     from ragkit.profiles import Profile
+    from ragkit.watch import Watched, Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,16 @@ class Boot:
     """
 
     def __init__(
-        self, settings: Settings, *, llm: LLM | None = None, embed_model: BaseEmbedding | None = None
+        self,
+        settings: Settings,
+        *,
+        llm: LLM | None = None,
+        embed_model: BaseEmbedding | None = None,
+        watch: Sequence[Path] = (),
     ) -> None:
         self._settings = settings
+        self._watch = watch
+        self._watcher: Watcher | None = None
         self._llm = llm
         self._embed_model = embed_model
         self._engine: Engine | None = None
@@ -95,11 +104,17 @@ class Boot:
         """The engine if it is open and well, else None."""
         return self._engine if self.error is None else None
 
+    def watched(self) -> list[Watched]:
+        """How each mirrored folder stands."""
+        return self._watcher.watched() if self._watcher else []
+
     def close(self) -> None:
         """Stop what is under way and close the engine."""
         self._cancel.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        if self._watcher is not None:
+            self._watcher.close()
         if self._engine is not None:
             self._engine.close()
         if free := getattr(self._llm, "close", None):  # a model in this process: let its memory go
@@ -129,6 +144,11 @@ class Boot:
         if is_default_library(self._settings) and config.SAMPLES.is_dir():
             engine.seed(config.SAMPLES, progress=self._note, cancel=self._cancel)
         self.state = "ready"
+        if self._watch:
+            from ragkit.watch import Watcher
+
+            self._watcher = Watcher(engine, self._watch)
+            self._watcher.start()
         logger.info("ready: profile %s, %d documents", engine.profile, len(engine.documents()))
         return engine
 

@@ -200,6 +200,19 @@ def _message(turn: str, parts: Sequence[str]) -> Message:
     return {"role": "assistant", "content": "\n\n".join(parts), "metadata": {"id": turn}}
 
 
+def without_deleted(answer: Answer, engine: Engine) -> Answer:
+    """The answer without the passages of documents that were deleted since; numbers stay as they are."""
+    there = {document.id for document in engine.documents()}
+    return replace(
+        answer,
+        hits=tuple(
+            hit if hit.doc_id in there else replace(hit, source="", title="", text="", heading=(), page=None)
+            for hit in answer.hits
+        ),
+        citations=tuple(citation for citation in answer.citations if citation.doc_id in there),
+    )
+
+
 def panel(exchange: Exchange, engine: Engine, strings: Strings) -> str:
     """The sources of an exchange."""
     return render.sources(

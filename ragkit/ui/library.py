@@ -37,6 +37,13 @@ _POLICIES: Final[dict[str, Literal["replace", "keep_both"]]] = {
     "keep_both": "keep_both",
 }
 
+# What the buttons above the table do to everything that waits.
+_QUEUE: Final[dict[str, Callable[[Engine], None]]] = {
+    "pause": lambda engine: engine.pause(),
+    "resume": lambda engine: engine.resume(),
+    "abandon": lambda engine: engine.abandon(),
+}
+
 Upload = tuple[Path, str]  # the temporary file, and the name that the user knows it by
 Painted = tuple[object, object]  # the job's state, and the table of documents
 
@@ -108,11 +115,14 @@ class Library:
                 return engine.remove(known)
             return engine.reread(known, progress=progress, cancel=desk.cancel)
 
-        if action in {"delete", "reread"}:
+        if action in _QUEUE:
+            _QUEUE[action](self._boot.engine(OPEN_TIMEOUT_S))
+            yield gr.skip(), self._table(strings)
+        elif action in {"delete", "reread"}:
             yield from self._job(work, desk, strings)
 
     def cancel(self, desk: Desk, request: gr.Request) -> str:
-        """Ask the job under way to stop; the file in hand is finished first."""
+        """Ask the job under way to stop; the file in hand is let go."""
         if desk.cancel is not None:
             desk.cancel.set()
         return render_library.job_running(None, self._strings_for(request), cancelling=True)

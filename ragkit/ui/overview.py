@@ -15,6 +15,7 @@ from ragkit.ui.strings import Strings
 
 if TYPE_CHECKING:
     from ragkit.engine import Engine
+    from ragkit.watch import Watched
 
 
 class Overview:
@@ -34,7 +35,13 @@ class Overview:
             return False
         if self._boot.model.state in {"choosing", "loading"}:
             return False
-        return engine is None or engine.embedding.state != "ready" or engine.coverage().complete
+        if engine is None:
+            return True
+        if self._boot.watched() or engine.paused or engine.is_waiting():
+            return False
+        return engine.embedding.state != "ready" or (
+            engine.embedding_coverage().complete and not engine.embedding.replacement
+        )
 
     def top_bar(self, strings: Strings) -> str:
         return render.top_bar(status(self._boot, strings), strings)
@@ -43,18 +50,23 @@ class Overview:
         engine = self._boot.peek()
         if engine is None:
             return ""
-        return render_library.documents(engine.documents(), strings, semantic=embeds(engine))
+        return render_library.documents(
+            engine.documents(), strings, semantic=embeds(engine), paused=engine.paused
+        )
 
     def about(self, strings: Strings) -> str:
         engine = self._boot.peek()
-        return render_library.about(
-            engine.documents() if engine else [],
-            engine.coverage() if engine else Coverage(0, 0, 0),
-            strings,
+        facts = render_library.About(
+            documents=engine.documents() if engine else [],
+            coverage=engine.coverage() if engine else Coverage(0, 0, 0),
+            disk_bytes=engine.disk_use().total if engine else 0,
             command=sync_command(self._settings),
-            semantic=engine is not None and embeds(engine),
             privacy=self._privacy(strings),
+            semantic=engine is not None and embeds(engine),
+            replacement=replacement(engine) if engine else None,
+            watched=[(str(one.folder), watch_state(one, strings)) for one in self._boot.watched()],
         )
+        return render_library.about(facts, strings)
 
     def _privacy(self, strings: Strings) -> str:
         """Say where documents, and the passages of an answer, go."""
@@ -62,6 +74,20 @@ class Overview:
         if chosen and chosen.leaves_machine:
             return strings("about_server", url=chosen.url)
         return strings("about_shared" if self._shared else "about_private")
+
+
+def replacement(engine: Engine) -> tuple[str, float] | None:
+    """The embedding model that takes over, and how far its vectors are."""
+    name = engine.embedding.replacement
+    coverage = engine.embedding_coverage()
+    return (name, coverage.embedded / max(1, coverage.chunks)) if name else None
+
+
+def watch_state(watched: Watched, strings: Strings) -> str:
+    """How a mirrored folder stands."""
+    error = strings.error(watched.error.code) if watched.error else ""
+    gone = len(watched.preview.removed)
+    return strings(f"watch_{watched.state}", n=gone, folder=watched.folder, error=error)
 
 
 def sync_command(settings: Settings) -> str:

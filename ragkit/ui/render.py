@@ -6,6 +6,7 @@ Gradio html_template, which would be evaluated as a JavaScript template literal 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from ragkit.config import ASSETS
+from ragkit.readers import page_kind
 from ragkit.schema import Answer, Hit
 from ragkit.text import analyse
 from ragkit.ui.strings import Strings
@@ -134,7 +136,7 @@ def sources(turn: str, answer: Answer, strings: Strings, *, done: bool, semantic
         f'<section class="sources" aria-label="{escape(strings("sources"))}">',
         f'<p class="src-question">{escape(answer.question)}</p>',
         _judgement(answer, strings),
-        _coverage(answer, strings) if semantic else "",
+        _coverage(answer, strings, semantic=semantic),
         _cards(turn, answer, first, strings, cited=bool(cited)),
     ]
     if rest:
@@ -169,11 +171,14 @@ def _verdict(kind: str, drawing: str, title: str, body: str) -> str:
     return f'<section class="verdict {kind}">{icon(drawing, 20)}<div><h2>{escape(title)}</h2>{body}</div></section>'
 
 
-def _coverage(answer: Answer, strings: Strings) -> str:
-    if answer.coverage.complete:
-        return ""
-    text = strings("coverage", done=answer.coverage.embedded, total=answer.coverage.chunks)
-    return f'<p class="coverage">{escape(text)}</p>'
+def _coverage(answer: Answer, strings: Strings, *, semantic: bool) -> str:
+    found = answer.coverage
+    told = []
+    if found.waiting:
+        told.append(strings("coverage_files", done=found.documents, total=found.documents + found.waiting))
+    if semantic and not found.complete:
+        told.append(strings("coverage", percent=math.floor(100 * found.embedded / found.chunks)))
+    return f'<p class="coverage">{escape(" ".join(told))}</p>' if told else ""
 
 
 def _cards(
@@ -191,12 +196,16 @@ def _cards(
 
 def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bool, dashed: bool) -> str:
     hit = answer.hits[number - 1]
+    if not hit.source:  # forgotten since: see chat.without_deleted
+        return (
+            f'<li class="src-card uncited" id="src-{turn}-{number}" tabindex="0"><div class="src-head">'
+            f'<span class="src-n">{number}</span><span class="src-doc">{escape(strings("source_deleted"))}</span></div></li>'
+        )
     name = PurePosixPath(hit.source).name
     score = strings("score", score=f"{hit.score:.2f}")
     spans = cited_spans(answer, number) if cited else term_spans(answer.question, hit.text)
-    where = " · ".join(
-        filter(None, (strings("page", n=hit.page) if hit.page else "", " › ".join(hit.heading)))
-    )
+    page = strings(page_kind(hit.source), n=hit.page) if hit.page else ""
+    where = " · ".join(filter(None, (page, " › ".join(hit.heading))))
     return f"""<li class="src-card{" uncited" if dashed else ""}" id="src-{turn}-{number}" tabindex="0">
 <div class="src-head"><span class="src-n" aria-label="{escape(strings("source", n=number))}">{number}</span>
 <span class="src-doc" title="{escape(hit.source)}">{escape(name)}</span>

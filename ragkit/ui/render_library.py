@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Final
 
 from ragkit.readers import FORMATS
@@ -17,6 +18,7 @@ from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_
 from ragkit.ui.strings import Strings
 
 _MAX_LISTED: Final = 8  # failures and conflicts shown by name; the table has them all
+_WAITING: Final = frozenset({"queued", "parsing", "stale"})
 _MAX_ROWS: Final = 400  # the table is painted anew every second while a large library is being indexed
 
 
@@ -36,7 +38,7 @@ def _duration(seconds: float) -> str:
 # ── Documents ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def documents(rows: Sequence[Document], strings: Strings, *, semantic: bool) -> str:
+def documents(rows: Sequence[Document], strings: Strings, *, semantic: bool, paused: bool = False) -> str:
     """The table: what failed, then the newest. `semantic` tells whether new passages get vectors."""
     if not rows:
         return (
@@ -55,23 +57,36 @@ def documents(rows: Sequence[Document], strings: Strings, *, semantic: bool) -> 
     )
     head = "".join(f'<th scope="col" class="{css}">{escape(strings(key))}</th>' for key, css in heads)
     body = "".join(_row(row, strings, semantic=semantic) for row in first)
+    waiting = sum(row.state in _WAITING for row in rows)
     count = strings("documents_count", documents=len(rows), chunks=sum(row.chunks for row in rows))
     return (
-        f'<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
+        f'{_queue(waiting, strings, paused=paused)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
         f'<th scope="col"><span class="hidden-text">{escape(strings("column_actions"))}</span></th></tr></thead>'
         f"<tbody>{body}</tbody></table>{f'<p>{escape(more)}</p>' if more else ''}</div>"
     )
 
 
+def _queue(waiting: int, strings: Strings, *, paused: bool) -> str:
+    """How much still waits, and the buttons to hold it; nothing while nothing waits."""
+    if not waiting and not paused:
+        return ""
+    text = strings("queue_paused" if paused else "queue_waiting", n=waiting)
+    buttons = [("resume" if paused else "pause", "queue_resume" if paused else "queue_pause")]
+    if waiting:
+        buttons.append(("abandon", "queue_drop"))
+    drawn = "".join(
+        f'<button type="button" class="plain" data-action="{action}">{escape(strings(key))}</button>'
+        for action, key in buttons
+    )
+    return (
+        f'<div class="job queue" role="status"><div class="job-body"><p>{escape(text)}</p></div>{drawn}</div>'
+    )
+
+
 def _row(row: Document, strings: Strings, *, semantic: bool) -> str:
     name = PurePosixPath(row.source).name
-    error = (
-        f'<div class="doc-error" title="{escape(row.error)}">{escape(strings.error(row.error_code))}</div>'
-        if row.error_code
-        else ""
-    )
     read_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
-    return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{escape(name)}</div>{error}</td>
+    return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{escape(name)}</div>{_notes(row, strings)}</td>
 <td class="doc-state">{_pill(row, strings, semantic=semantic)}</td>
 <td class="num" data-label="{escape(strings("column_chunks"))}">{row.chunks or "–"}</td><td class="num wide">{row.pages or "–"}</td>
 <td class="num">{size(row.size_bytes)}</td>
@@ -79,12 +94,44 @@ def _row(row: Document, strings: Strings, *, semantic: bool) -> str:
 <td class="doc-actions">{_action("reread", ICON_AGAIN, row, name, strings)}{_action("delete", ICON_BIN, row, name, strings)}</td></tr>"""
 
 
+def _notes(row: Document, strings: Strings) -> str:
+    """What was found in the file, and what is wrong with it."""
+    notes = []
+    if row.chars:
+        facts = [strings("doc_facts", chars=f"{row.chars:,}"), row.encoding or ""]
+        notes.append(f'<div class="doc-facts">{escape(" · ".join(filter(None, facts)))}</div>')
+    if row.error_code:
+        old = f" {strings('doc_old_answers')}" if row.chunks else ""
+        told = escape(strings.error(row.error_code) + old)
+        notes.append(f'<div class="doc-error" title="{escape(row.error)}">{told}</div>')
+    if row.pages_without_text:
+        key = f"doc_without_text_{row.ocr_state}" if row.ocr_state else "doc_without_text"
+        notes.append(_warning(strings(key, pages=_ranges(row.pages_without_text))))
+    if row.ocr_pages:
+        notes.append(_warning(strings("doc_recognised", n=len(row.ocr_pages))))
+    return "".join(notes)
+
+
+def _warning(text: str) -> str:
+    return f'<div class="doc-warning">{escape(text)}</div>'
+
+
+def _ranges(numbers: Sequence[int], most: int = 8) -> str:
+    """(1, 2, 3, 7) -> '1-3, 7'."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    told = [f"{low}-{high}" if high > low else str(low) for low, high in spans]
+    return ", ".join(told[:most]) + (" …" if len(told) > most else "")
+
+
 def _pill(row: Document, strings: Strings, *, semantic: bool) -> str:
-    if row.state == "failed":
-        tone = "failed"
-    else:
-        tone = "embedding" if semantic and row.embedded < row.chunks else "ready"
-    return f'<span class="pill {tone}">{escape(strings(f"status_{tone}"))}</span>'
+    missing = row.state == "ready" and semantic and row.embedded < row.chunks
+    state = "embedding" if missing else row.state
+    return f'<span class="pill {state}">{escape(strings(f"status_{state}"))}</span>'
 
 
 def _action(action: str, drawing: str, row: Document, name: str, strings: Strings) -> str:
@@ -96,31 +143,47 @@ def _action(action: str, drawing: str, row: Document, name: str, strings: String
     )
 
 
-def about(
-    rows: Sequence[Document],
-    coverage: Coverage,
-    strings: Strings,
-    *,
-    command: str,
-    semantic: bool,
-    privacy: str,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the facts beside the table are drawn from."""
+
+    documents: Sequence[Document]
+    coverage: Coverage
+    disk_bytes: int
+    command: str
+    privacy: str
+    semantic: bool  # passages get vectors
+    replacement: tuple[str, float] | None = None  # the model that takes over, and how far it is, 0 to 1
+    watched: Sequence[tuple[str, str]] = ()  # a mirrored folder, and how it stands
+
+
+def about(facts: About, strings: Strings) -> str:
     """What is in this knowledge base, and how else to fill it."""
-    failed = sum(row.state == "failed" for row in rows)
-    vectors = f"{coverage.embedded} / {coverage.chunks}" if semantic else strings("about_vectors_off")
-    facts = [
-        ("about_documents", str(len(rows))),
-        ("about_chunks", str(coverage.chunks)),
-        ("about_vectors", vectors),
+    coverage = facts.coverage
+    failed = sum(row.state == "failed" for row in facts.documents)
+    vectors = f"{coverage.embedded} / {coverage.chunks}" if facts.semantic else strings("about_vectors_off")
+    rows = [
+        (strings("about_documents"), str(len(facts.documents))),
+        (strings("about_failed"), str(failed) if failed else ""),
+        (strings("about_waiting"), str(coverage.waiting) if coverage.waiting else ""),
+        (strings("about_chunks"), str(coverage.chunks)),
+        (strings("about_vectors"), vectors),
+        (strings("about_disk"), size(facts.disk_bytes)),
     ]
-    if failed:
-        facts.insert(1, ("about_failed", str(failed)))
-    listed = "".join(f"<dt>{escape(strings(key))}</dt><dd>{escape(value)}</dd>" for key, value in facts)
+    if facts.replacement:
+        name, share = facts.replacement
+        rows.append((strings("about_replacing", name=name), f"{share:.0%}"))
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows if value)
     formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in FORMATS)
-    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>
+    watched = "".join(
+        f'<dt title="{escape(folder)}">{escape(PurePath(folder).name)}</dt><dd>{escape(state)}</dd>'
+        for folder, state in facts.watched
+    )
+    mirrored = f"<h2>{escape(strings('about_watched'))}</h2><dl>{watched}</dl>" if watched else ""
+    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>{mirrored}
 <h2>{escape(strings("about_formats"))}</h2><ul class="formats">{formats}</ul>
-<h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(command)}</code>
-<p>{escape(privacy)}</p></aside>"""
+<h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(facts.command)}</code>
+<p>{escape(facts.privacy)}</p></aside>"""
 
 
 def drop_note(command: str, strings: Strings) -> str:
@@ -163,6 +226,7 @@ def job_report(report: SyncReport, strings: Strings) -> str:
     counts = (
         ("job_added", len(report.added)),
         ("job_updated", len(report.updated)),
+        ("job_moved", len(report.moved)),
         ("job_removed", len(report.removed)),
         ("job_unchanged", report.unchanged),
         ("job_failed", len(report.failed)),

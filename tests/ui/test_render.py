@@ -109,9 +109,29 @@ def test_small_talk_needs_no_sources() -> None:
 
 
 def test_an_unfinished_semantic_index_is_told_only_while_it_grows() -> None:
-    answer = replace(ANSWER, coverage=Coverage(2, 40, 12))
-    assert "40 个段落中的 12 个" in panel(answer, semantic=True)
-    assert "40 个段落" not in panel(answer, semantic=False)
+    answer = replace(ANSWER, coverage=Coverage(2, 40, 25))
+    assert "语义索引目前覆盖 62 % 的段落" in panel(answer, semantic=True)
+    assert "语义索引" not in panel(answer, semantic=False)
+
+
+def test_an_answer_says_how_many_files_it_could_rest_on() -> None:
+    answer = replace(ANSWER, coverage=Coverage(37, 40, 40, waiting=13))
+    assert "50 份文件中的 37 份" in panel(answer, semantic=False)
+    assert "份文件" not in panel(replace(answer, coverage=Coverage(37, 40, 40)), semantic=True)
+
+
+def test_a_source_that_was_deleted_keeps_its_number_and_nothing_else() -> None:
+    gone = replace(ANSWER.hits[0], source="", title="", text="", heading=(), page=None)
+    html = panel(replace(ANSWER, hits=(gone, *ANSWER.hits[1:]), citations=()))
+    assert "已从知识库中删除" in html and ANSWER.hits[0].text not in html
+
+
+@pytest.mark.parametrize(
+    ("source", "told"), [("uploads/a.pdf", "第 2 页"), ("a/b.pptx", "幻灯片"), ("x.xlsx", "工作表")]
+)
+def test_page_numbers_say_what_they_count(source: str, told: str) -> None:
+    hit = replace(ANSWER.hits[0], source=source, page=2)
+    assert told in panel(replace(ANSWER, hits=(hit, *ANSWER.hits[1:])))
 
 
 def test_the_top_bar_shows_an_error_with_its_cause() -> None:
@@ -147,6 +167,69 @@ def test_a_document_whose_vectors_are_missing_is_being_indexed() -> None:
     waiting = row(embedded=1)
     assert "索引中" in render_library.documents([waiting], ZH, semantic=True)
     assert "就绪" in render_library.documents([waiting], ZH, semantic=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [("queued", "等待中"), ("parsing", "读取中"), ("stale", "更新中"), ("embedding", "索引中")],
+)
+def test_every_state_has_its_word(state: str, told: str) -> None:
+    assert told in render_library.documents([row(state=state)], ZH, semantic=True)
+
+
+def test_what_waits_can_be_held_gone_on_with_and_dropped() -> None:
+    waiting = [row(state="queued", id=n) for n in range(3)]
+    html = render_library.documents(waiting, ZH, semantic=False)
+    assert "等待读取的文件：3" in html and {"pause", "abandon"} <= set(
+        re.findall(r'data-action="(\w+)"', html)
+    )
+    html = render_library.documents(waiting, ZH, semantic=False, paused=True)
+    assert "已暂停" in html and "resume" in set(re.findall(r'data-action="(\w+)"', html))
+    assert "queue" not in render_library.documents([row()], ZH, semantic=False)
+
+
+def test_ready_means_readable_with_numbers() -> None:
+    scan = row(
+        chars=12345,
+        encoding="gb18030",
+        pages=12,
+        pages_without_text=(1, 2, 3, 7),
+        ocr_pages=(9, 10),
+        ocr_state="missing",
+    )
+    html = render_library.documents([scan], ZH, semantic=False)
+    assert (
+        "12,345 字 · gb18030" in html
+        and "第 1-3, 7 页是扫描件，没有文字" in html
+        and "有 2 页的文字由图片识别" in html
+    )
+
+
+def test_a_failed_file_says_whether_its_old_version_answers() -> None:
+    failed = row(state="failed", error_code="broken_file", error="x")
+    assert "之前的版本仍可回答问题" in render_library.documents([failed], ZH, semantic=False)
+    assert "之前的版本" not in render_library.documents([replace(failed, chunks=0)], ZH, semantic=False)
+
+
+def test_the_facts_tell_disk_replacement_and_mirrored_folders() -> None:
+    facts = render_library.About(
+        documents=[row()],
+        coverage=Coverage(1, 4, 4, waiting=2),
+        disk_bytes=5 << 20,
+        command="sync",
+        privacy="here",
+        semantic=True,
+        replacement=("bge-m3", 0.62),
+        watched=[("/home/<b>/docs", "up to date")],
+    )
+    html = render_library.about(facts, EN)
+    assert (
+        "5.0 MB" in html
+        and "bge-m3" in html
+        and "62%" in html
+        and "up to date" in html
+        and "&lt;b&gt;" in html
+    )
 
 
 def test_an_empty_library_calls_to_action() -> None:
