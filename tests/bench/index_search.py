@@ -79,7 +79,7 @@ def build(place: Path, chunks: int, author: Author) -> dict[str, Any]:
     from ragkit.schema import Block, Chunk, Parsed
     from ragkit.sqlite_store import SqliteStore
     from ragkit.store import FileFacts, Root, TermedChunk
-    from ragkit.text import analyse
+    from ragkit.text import index_terms
 
     place.mkdir(parents=True)
     store = SqliteStore(place / "kb.sqlite")
@@ -87,7 +87,7 @@ def build(place: Path, chunks: int, author: Author) -> dict[str, Any]:
     store.put_root(root)
     dice = random.Random(3)
     pool = [author.languages[n % 2].sentence().strip() for n in range(SENTENCE_POOL)]
-    terms = {sentence: [token.term for token in analyse(sentence)] for sentence in pool}
+    terms = {sentence: index_terms(sentence) for sentence in pool}
     started = time.perf_counter()
     texts: Texts = []
     count = -(-chunks // CHUNKS_PER_DOCUMENT)
