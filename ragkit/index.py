@@ -102,6 +102,7 @@ class Indexer:
         self._files = Files(scratch)
         self._reader = reader
         self._writing = writing
+        self._superseded = False  # an upload has another original now, or could not be read from its new one
 
     # ── A mirrored folder ──
 
@@ -275,8 +276,12 @@ class Indexer:
             self._drop_originals()
 
     def rest(self) -> None:
-        """Let go of what is kept open between two files."""
+        """Let go of what is kept open between two files, and of originals that nobody needs any more."""
         self._files.close()
+        if self._superseded:
+            self._superseded = False
+            with self._writing():
+                self._drop_originals()
 
     @contextmanager
     def original(self, root: Root, path: str, hash: str) -> Iterator[tuple[Path, Found]]:
@@ -296,6 +301,7 @@ class Indexer:
         """
         started = time.monotonic()
         facts = _NO_FACTS
+        self._superseded |= root.folder is None and version.hash not in ("", version.pending_hash)
         try:
             with self.original(root, version.path, version.pending_hash) as (file, found):
                 try:
