@@ -15,6 +15,9 @@ from ragkit.store import Candidate, Statistics, StoredChunk
 from ragkit.vectors import VectorMatrix, VectorTable
 
 NAME_WEIGHT = 0.5  # a word of the file's name, beside one of its text
+EMBEDDED = (
+    "EXISTS (SELECT 1 FROM vector v WHERE v.hash = c.hash AND v.model = ?1)"  # a chunk c; parameter: model
+)
 
 
 class SqliteSearch:
@@ -166,13 +169,11 @@ class SqliteSearch:
         generation = self.file.generation()
         known = self._coverage.get(model)
         if known is None or known[0] != generation:
-            ((documents, chunks, embedded),) = self.file.rows(
-                "SELECT COUNT(DISTINCT c.doc_id), COUNT(*), COUNT(v.id) FROM chunk c "
-                "LEFT JOIN vector v ON v.hash = c.hash AND v.model = ?",
+            ((*counts,),) = self.file.rows(  # in the order of Coverage's fields
+                "SELECT (SELECT COUNT(DISTINCT doc_id) FROM chunk), (SELECT COUNT(*) FROM chunk), "
+                f"(SELECT COUNT(*) FROM chunk c WHERE {EMBEDDED}), "
+                "(SELECT COUNT(*) FROM document WHERE pending != '' AND text_hash IS NULL)",
                 model,
             )
-            ((waiting,),) = self.file.rows(
-                "SELECT COUNT(*) FROM document WHERE pending != '' AND text_hash IS NULL"
-            )
-            known = self._coverage[model] = (generation, Coverage(documents, chunks, embedded, waiting))
+            known = self._coverage[model] = (generation, Coverage(*counts))
         return known[1]

@@ -19,7 +19,7 @@ from pathlib import Path
 from ragkit.errors import RagkitError
 from ragkit.schema import Document, Parsed
 from ragkit.sqlite_file import SqliteFile
-from ragkit.sqlite_search import SqliteSearch
+from ragkit.sqlite_search import EMBEDDED, SqliteSearch
 from ragkit.store import FileFacts, ManifestRow, Pending, Root, TermedChunk, no_document
 
 _TRACES = "traces"  # meta: "1" while something that was deleted may still be found in the files
@@ -27,7 +27,7 @@ _STATE = (
     "CASE WHEN d.pending = 'parsing' THEN 'parsing' "
     "WHEN d.pending != '' THEN iif(d.text_hash IS NULL, 'queued', 'stale') "
     "WHEN d.error_code != '' THEN 'failed' "
-    "WHEN ?1 != '' AND COUNT(v.id) < COUNT(c.id) THEN 'embedding' ELSE 'ready' END"
+    "WHEN ?1 != '' AND d.embedded < d.chunks THEN 'embedding' ELSE 'ready' END"
 )
 
 
@@ -85,17 +85,23 @@ class SqliteStore(SqliteSearch):
 
     def documents(self, model: str = "") -> list[Document]:
         """All documents, by source; `model` is the embedding model whose vectors are counted."""
+        with self.reading():
+            return self._listed(model)
+
+    def _listed(self, model: str) -> list[Document]:
         generation = self.file.generation()
         known = self._documents.get(model)
         if known is None or known[0] != generation:
+            count = "(SELECT COUNT(*) FROM chunk c WHERE c.doc_id = d.id"
+            # To look for the vector of each chunk takes most of the time, and they are mostly all there.
+            embedded = f"{count})" if self.coverage(model).complete else f"{count} AND {EMBEDDED})"
             rows = self.file.rows(
                 # In the order of Document's fields.
                 f"SELECT d.id, d.root, d.path, r.label || '/' || d.path, {_STATE}, "
-                "d.size_bytes, COUNT(c.id), d.pages, d.encoding, d.title, d.seconds, d.updated_at, d.error_code, "
-                "d.error, d.hint, d.chars, d.pages_without_text, d.ocr_pages, d.ocr_state, COUNT(v.id) "
-                "FROM document d JOIN root r ON r.id = d.root "
-                "LEFT JOIN chunk c ON c.doc_id = d.id LEFT JOIN vector v ON v.hash = c.hash AND v.model = ?1 "
-                "GROUP BY d.id ORDER BY r.label, d.path",
+                "d.size_bytes, d.chunks, d.pages, d.encoding, d.title, d.seconds, d.updated_at, d.error_code, "
+                "d.error, d.hint, d.chars, d.pages_without_text, d.ocr_pages, d.ocr_state, d.embedded "
+                f"FROM (SELECT *, {count}) AS chunks, {embedded} AS embedded FROM document d) d "
+                "JOIN root r ON r.id = d.root ORDER BY r.label, d.path",
                 model,
             )
             found = [
