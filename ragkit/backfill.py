@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ragkit.chunking import index_text
 from ragkit.embedding import Embedder
 from ragkit.store import Store, StoredChunk
-from ragkit.text import ANALYSER_VERSION, analyse
+from ragkit.text import ANALYSER_VERSION, index_terms
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,7 @@ def refresh_terms(store: Store) -> None:
     logger.info("terms are made anew by analyser %d", ANALYSER_VERSION)
     store.put_terms(
         (
-            (
-                c.id,
-                [token.term for token in analyse(_index_text(c))],
-                [token.term for token in analyse(c.source.partition("/")[2])],
-            )
+            (c.id, index_terms(_index_text(c)), index_terms(c.source.partition("/")[2]))
             for c in list(store.all_chunks())
         ),
         ANALYSER_VERSION,

@@ -34,7 +34,7 @@ from ragkit.scan import (
 )
 from ragkit.schema import Conflict, Document, Failure, Parsed, SyncReport
 from ragkit.store import FileFacts, ManifestRow, Pending, Root, Store, TermedChunk
-from ragkit.text import analyse
+from ragkit.text import index_terms
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,9 @@ class Indexer:
         self._files = Files(scratch)
         self._reader = reader
         self._writing = writing
+        # An upload has another original now, or could not be read from its new one; true at first, because
+        # whoever worked here last may have been killed before it cleared up.
+        self._superseded = True
 
     # ── A mirrored folder ──
 
@@ -138,7 +141,7 @@ class Indexer:
         with self._writing():
             self._store.put_root(root)
             for path, (doc_id, facts) in changes.moved.items():
-                self._store.move(doc_id, root, path, facts, _terms(path))
+                self._store.move(doc_id, root, path, facts, index_terms(path))
                 job.moved.append(f"{root.label}/{path}")
             if changes.touched:
                 self._store.touch(changes.touched)
@@ -275,8 +278,12 @@ class Indexer:
             self._drop_originals()
 
     def rest(self) -> None:
-        """Let go of what is kept open between two files."""
+        """Let go of what is kept open between two files, and of originals that nobody needs any more."""
         self._files.close()
+        if self._superseded:
+            self._superseded = False
+            with self._writing():
+                self._drop_originals()
 
     @contextmanager
     def original(self, root: Root, path: str, hash: str) -> Iterator[tuple[Path, Found]]:
@@ -296,6 +303,7 @@ class Indexer:
         """
         started = time.monotonic()
         facts = _NO_FACTS
+        self._superseded |= root.folder is None and version.hash not in ("", version.pending_hash)
         try:
             with self.original(root, version.path, version.pending_hash) as (file, found):
                 try:
@@ -303,7 +311,7 @@ class Indexer:
                 except OSError as error:
                     raise vanished(PurePosixPath(version.path).name, error) from error
                 parsed = self._parsed(file, version, cancel)
-            chunks = _chunks(parsed, version.path)
+            chunks = self._chunks(parsed, version.path)
         except ReadError as error:
             if self._reader.closed or (cancel is not None and cancel.is_set()):  # no fault of the file
                 return
@@ -322,24 +330,24 @@ class Indexer:
             raise BrokenFile("This archive changed while it was looked at.", "Sync once more.")
         return self._reader.read(file, name=PurePosixPath(version.path).name, cancel=cancel)
 
+    def _chunks(self, parsed: Parsed, path: str) -> list[TermedChunk]:
+        """Cut a document. What the library has, in this document or another, is not analysed again."""
+        try:
+            chunks = chunk(parsed)
+            known = self._store.terms({one.hash for one in chunks})
+            name_terms = index_terms(path)
+            return [
+                TermedChunk(one, known.get(one.hash) or index_terms(one.index_text), name_terms)
+                for one in chunks
+            ]
+        except StoreError:
+            raise
+        except Exception as error:  # a file that trips our own code must not stop the others either
+            log.failed(logger, "cutting a document into passages", error)
+            raise ReaderFailed(f"The text could not be cut into passages: {type(error).__name__}.") from error
+
 
 _NO_FACTS = FileFacts(0, 0, "", MADE_BY)
-
-
-def _chunks(parsed: Parsed, path: str) -> list[TermedChunk]:
-    try:
-        name_terms = _terms(path)
-        return [
-            TermedChunk(one, [token.term for token in analyse(one.index_text)], name_terms)
-            for one in chunk(parsed)
-        ]
-    except Exception as error:  # a file that trips our own code must not stop the others either
-        log.failed(logger, "cutting a document into passages", error)
-        raise ReaderFailed(f"The text could not be cut into passages: {type(error).__name__}.") from error
-
-
-def _terms(path: str) -> list[str]:
-    return [token.term for token in analyse(path)]
 
 
 def _known_failures(root: Root, changes: Changes) -> Iterator[Failure]:

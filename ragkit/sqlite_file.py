@@ -68,7 +68,7 @@ class SqliteFile:
             try:
                 yield db
             finally:
-                db.execute("COMMIT")
+                db.rollback()  # nothing was written: the same as a commit, and it cannot fail half-way
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from ragkit.store import Candidate, Statistics, StoredChunk
 from ragkit.vectors import VectorMatrix, VectorTable
 
 NAME_WEIGHT = 0.5  # a word of the file's name, beside one of its text
+EMBEDDED = (
+    "EXISTS (SELECT 1 FROM vector v WHERE v.hash = c.hash AND v.model = ?1)"  # a chunk c; parameter: model
+)
 
 
 class SqliteSearch:
@@ -31,7 +34,7 @@ class SqliteSearch:
 
     def candidates(self, terms: Sequence[str], limit: int, documents: frozenset[int]) -> list[Candidate]:
         """The chunks that match best by FTS5's own score, which ties in small libraries: so only a choice."""
-        wanted = set(terms)
+        wanted = {term: f" {term} " for term in terms}
         if not wanted:
             return []
         match = " OR ".join(f'"{term}"' for term in sorted(wanted))
@@ -45,13 +48,25 @@ class SqliteSearch:
         )
         found = []
         for chunk_id, doc_id, length, body, name in rows:
-            counts: dict[str, float] = {}
-            for text, weight in ((body, 1.0), (name, NAME_WEIGHT)):
-                for term in text.split(" "):
-                    if term in wanted:
-                        counts[term] = counts.get(term, 0.0) + weight
+            # Two spaces, because count() does not let matches share one. Three times faster than a loop over
+            # the terms of 200 passages.
+            in_body, in_name = (f" {text.replace(' ', '  ')} " for text in (body, name))
+            counts = {
+                term: count
+                for term, padded in wanted.items()
+                if (count := in_body.count(padded) + NAME_WEIGHT * in_name.count(padded))
+            }
             found.append(Candidate(chunk_id, doc_id, length, counts))
         return found
+
+    def terms(self, hashes: Iterable[str]) -> dict[str, list[str]]:
+        """The terms of the chunks of these hashes, as far as any document has them."""
+        rows = self.file.rows(
+            "SELECT c.hash, f.body FROM (SELECT hash, MIN(id) AS id FROM chunk "
+            "WHERE hash IN (SELECT value FROM json_each(?)) GROUP BY hash) c JOIN chunk_term f ON f.rowid = c.id",
+            json.dumps(list(hashes)),
+        )
+        return {hash: body.split(" ") for hash, body in rows if body}
 
     def statistics(self, terms: Sequence[str]) -> Statistics:
         generation = self.file.generation()
@@ -70,8 +85,8 @@ class SqliteSearch:
 
     def opening_chunks(self, doc_ids: Sequence[int]) -> list[StoredChunk]:
         """The first chunk of each document, in the order of the manifest."""
-        first = "SELECT MIN(id) FROM chunk WHERE doc_id IN (SELECT value FROM json_each(?)) GROUP BY doc_id"
-        return self._chunks(f"c.id IN ({first})", doc_ids)
+        first = "SELECT id, MIN(start) FROM chunk WHERE doc_id IN (SELECT value FROM json_each(?)) GROUP BY doc_id"
+        return self._chunks(f"c.id IN (SELECT id FROM ({first}))", doc_ids)
 
     def all_chunks(self) -> Iterator[StoredChunk]:
         """Every chunk, document by document."""
@@ -85,7 +100,7 @@ class SqliteSearch:
     def headings(self, doc_ids: Sequence[int]) -> dict[int, list[tuple[str, ...]]]:
         """The heading paths of each document, in order, each once."""
         rows = self.file.rows(
-            "SELECT doc_id, heading FROM chunk WHERE doc_id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            "SELECT doc_id, heading FROM chunk WHERE doc_id IN (SELECT value FROM json_each(?)) ORDER BY start",
             json.dumps(list(doc_ids)),
         )
         paths: dict[int, list[tuple[str, ...]]] = {doc_id: [] for doc_id in doc_ids}
@@ -100,7 +115,7 @@ class SqliteSearch:
             "SELECT c.id, c.doc_id, r.label || '/' || d.path, d.title, c.page, c.heading, c.start, c.end, "
             "substr(t.text, c.start + 1, c.end - c.start), c.hash, c.lead FROM chunk c JOIN document d ON d.id = c.doc_id "
             f"JOIN root r ON r.id = d.root JOIN text t ON t.hash = d.text_hash WHERE {where} "
-            "ORDER BY r.label, d.path, c.id",
+            "ORDER BY r.label, d.path, c.start",
             json.dumps(list(ids)),
         )
         return [StoredChunk._make((*row[:5], tuple(json.loads(row[5])), *row[6:])) for row in rows]
@@ -155,13 +170,11 @@ class SqliteSearch:
         generation = self.file.generation()
         known = self._coverage.get(model)
         if known is None or known[0] != generation:
-            ((documents, chunks, embedded),) = self.file.rows(
-                "SELECT COUNT(DISTINCT c.doc_id), COUNT(*), COUNT(v.id) FROM chunk c "
-                "LEFT JOIN vector v ON v.hash = c.hash AND v.model = ?",
+            ((*counts,),) = self.file.rows(  # in the order of Coverage's fields
+                "SELECT (SELECT COUNT(DISTINCT doc_id) FROM chunk), (SELECT COUNT(*) FROM chunk), "
+                f"(SELECT COUNT(*) FROM chunk c WHERE {EMBEDDED}), "
+                "(SELECT COUNT(*) FROM document WHERE pending != '' AND text_hash IS NULL)",
                 model,
             )
-            ((waiting,),) = self.file.rows(
-                "SELECT COUNT(*) FROM document WHERE pending != '' AND text_hash IS NULL"
-            )
-            known = self._coverage[model] = (generation, Coverage(documents, chunks, embedded, waiting))
+            known = self._coverage[model] = (generation, Coverage(*counts))
         return known[1]

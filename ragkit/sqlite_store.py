@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from pathlib import Path
 from ragkit.errors import RagkitError
 from ragkit.schema import Document, Parsed
 from ragkit.sqlite_file import SqliteFile
-from ragkit.sqlite_search import SqliteSearch
+from ragkit.sqlite_search import EMBEDDED, SqliteSearch
 from ragkit.store import FileFacts, ManifestRow, Pending, Root, TermedChunk, no_document
 
 _TRACES = "traces"  # meta: "1" while something that was deleted may still be found in the files
@@ -26,7 +27,7 @@ _STATE = (
     "CASE WHEN d.pending = 'parsing' THEN 'parsing' "
     "WHEN d.pending != '' THEN iif(d.text_hash IS NULL, 'queued', 'stale') "
     "WHEN d.error_code != '' THEN 'failed' "
-    "WHEN ?1 != '' AND COUNT(v.id) < COUNT(c.id) THEN 'embedding' ELSE 'ready' END"
+    "WHEN ?1 != '' AND d.embedded < d.chunks THEN 'embedding' ELSE 'ready' END"
 )
 
 
@@ -62,6 +63,10 @@ class SqliteStore(SqliteSearch):
         return [Root(id, label, Path(folder) if folder else None) for id, label, folder in rows]
 
     def put_root(self, root: Root) -> None:
+        if (
+            root in self.roots()
+        ):  # a write would tell memory that it is stale, at every sync of a quiet folder
+            return
         folder = None if root.folder is None else str(root.folder)
         with self.file.writing() as db:
             db.execute(
@@ -80,17 +85,23 @@ class SqliteStore(SqliteSearch):
 
     def documents(self, model: str = "") -> list[Document]:
         """All documents, by source; `model` is the embedding model whose vectors are counted."""
+        with self.reading():
+            return self._listed(model)
+
+    def _listed(self, model: str) -> list[Document]:
         generation = self.file.generation()
         known = self._documents.get(model)
         if known is None or known[0] != generation:
+            count = "(SELECT COUNT(*) FROM chunk c WHERE c.doc_id = d.id"
+            # To look for the vector of each chunk takes most of the time, and they are mostly all there.
+            embedded = f"{count})" if self.coverage(model).complete else f"{count} AND {EMBEDDED})"
             rows = self.file.rows(
                 # In the order of Document's fields.
                 f"SELECT d.id, d.root, d.path, r.label || '/' || d.path, {_STATE}, "
-                "d.size_bytes, COUNT(c.id), d.pages, d.encoding, d.title, d.seconds, d.updated_at, d.error_code, "
-                "d.error, d.hint, d.chars, d.pages_without_text, d.ocr_pages, d.ocr_state, COUNT(v.id) "
-                "FROM document d JOIN root r ON r.id = d.root "
-                "LEFT JOIN chunk c ON c.doc_id = d.id LEFT JOIN vector v ON v.hash = c.hash AND v.model = ?1 "
-                "GROUP BY d.id ORDER BY r.label, d.path",
+                "d.size_bytes, d.chunks, d.pages, d.encoding, d.title, d.seconds, d.updated_at, d.error_code, "
+                "d.error, d.hint, d.chars, d.pages_without_text, d.ocr_pages, d.ocr_state, d.embedded "
+                f"FROM (SELECT *, {count}) AS chunks, {embedded} AS embedded FROM document d) d "
+                "JOIN root r ON r.id = d.root ORDER BY r.label, d.path",
                 model,
             )
             found = [
@@ -172,7 +183,10 @@ class SqliteStore(SqliteSearch):
         chunks: Sequence[TermedChunk],
         seconds: float,
     ) -> bool:
-        """Swap in the new version of a document. False when it was removed meanwhile: then nothing is written."""
+        """Swap in the new version of a document. False when it was removed meanwhile: then nothing is written.
+
+        Chunks that the old version had too stay what they are, and only move.
+        """
         with self.file.writing() as db:
             row = db.execute("SELECT text_hash FROM document WHERE id = ?", (version.id,)).fetchone()
             if row is None:
@@ -194,24 +208,7 @@ class SqliteStore(SqliteSearch):
                 error="",
                 hint="",
             )
-            _drop_chunks(db, version.id)
-            for chunk, terms, name_terms in chunks:
-                heading = json.dumps(chunk.heading, ensure_ascii=False)
-                chunk_id = db.execute(
-                    "INSERT INTO chunk (doc_id, start, end, page, heading, hash, length, lead) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        version.id,
-                        chunk.start,
-                        chunk.end,
-                        chunk.page,
-                        heading,
-                        chunk.hash,
-                        len(terms),
-                        chunk.lead,
-                    ),
-                ).lastrowid
-                _put_terms(db, int(chunk_id or 0), terms, name_terms)
+            _swap_chunks(db, version.id, chunks)
             _drop_text(db, row[0])
         return True
 
@@ -310,6 +307,31 @@ def _put_terms(
         "INSERT INTO chunk_term (rowid, body, name) VALUES (?, ?, ?)",
         (chunk_id, " ".join(terms), " ".join(name_terms)),
     )
+
+
+def _swap_chunks(db: sqlite3.Connection, doc_id: int, chunks: Sequence[TermedChunk]) -> None:
+    """Make these the chunks of a document: the rows of those that it has stay, with their terms."""
+    known: dict[tuple[object, ...], deque[tuple[int, int, int]]] = {}
+    for id, start, end, *kind in db.execute(
+        "SELECT id, start, end, page, heading, hash, lead FROM chunk WHERE doc_id = ? ORDER BY start",
+        (doc_id,),
+    ):
+        known.setdefault(tuple(kind), deque()).append((id, start, end))
+    for chunk, terms, name_terms in chunks:
+        kind = [chunk.page, json.dumps(chunk.heading, ensure_ascii=False), chunk.hash, chunk.lead]
+        if same := known.get(tuple(kind)):
+            id, *place = same.popleft()
+            if place != [chunk.start, chunk.end]:
+                db.execute("UPDATE chunk SET start = ?, end = ? WHERE id = ?", (chunk.start, chunk.end, id))
+            continue
+        id = db.execute(
+            "INSERT INTO chunk (doc_id, start, end, page, heading, hash, lead, length) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (doc_id, chunk.start, chunk.end, *kind, len(terms)),
+        ).lastrowid
+        _put_terms(db, int(id or 0), terms, name_terms)
+    gone = [(id,) for left in known.values() for id, _, _ in left]
+    db.executemany("DELETE FROM chunk_term WHERE rowid = ?", gone)
+    db.executemany("DELETE FROM chunk WHERE id = ?", gone)
 
 
 def _drop_chunks(db: sqlite3.Connection, doc_id: int) -> None:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from operator import add
 from typing import NamedTuple
 
 from ragkit.schema import Language
@@ -30,6 +31,7 @@ class Token(NamedTuple):
 # spaces (or, like hangul, served well by bigrams).
 _CJK = "\u3005\u3007\u3040-\u312f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _IS_CJK = re.compile(f"[{_CJK}]")
+_CJK_RUN, _OTHER_RUN = re.compile(f"[{_CJK}]+"), re.compile(f"[^\\W_{_CJK}]+")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _RUN = re.compile(f"(?P<cjk>[{_CJK}]+)|(?P<word>[^\\W_{_CJK}]+)(?:['’](?:s|t|re|ll|ve|d|m)\\b)?")
 _COMBINING = re.compile("[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u3099\u309a\ufe20-\ufe2f]")
@@ -63,9 +65,8 @@ def language(text: str) -> Language:
 
 def cjk_share(text: str) -> float:
     """The share of the text's letters and digits that are CJK characters."""
-    cjk = len(_IS_CJK.findall(text))
-    others = sum(len(run) for run in re.findall(rf"[^\W_{_CJK}]+", text))
-    return cjk / (cjk + others) if cjk else 0.0
+    cjk = 0 if text.isascii() else sum(map(len, _CJK_RUN.findall(text)))
+    return cjk / (cjk + sum(map(len, _OTHER_RUN.findall(text)))) if cjk else 0.0
 
 
 @lru_cache(maxsize=1)
@@ -94,12 +95,13 @@ def _fold(text: str) -> tuple[str, list[int] | None]:
     if text.isascii():
         return text.lower(), None
     if not _COMBINING.search(text):
+        parts: dict[int, str] = {ord(char): _fold_cluster(char) for char in set(text)}
+        if all(len(part) == 1 for part in parts.values()):
+            return text.translate(parts), None
         clusters: list[str] = list(text)
     else:
         clusters = re.findall(f"(?s).(?:{_COMBINING.pattern})*", text)
     folded = [_fold_cluster(cluster) for cluster in clusters]
-    if len(clusters) == len(text) and all(len(part) == 1 for part in folded):
-        return "".join(folded), None
     places: list[int] = []
     at = 0
     for cluster, part in zip(clusters, folded, strict=True):
@@ -134,6 +136,27 @@ def analyse(text: str, *, query: bool = False) -> list[Token]:
     return list(_terms(folded, text, places, single=True))
 
 
+def index_terms(text: str) -> list[str]:
+    """The terms of `analyse(text)` without their places, in a third of its time: what is stored."""
+    folded, places = _fold(text)
+    terms: list[str] = []
+    for run in _RUN.finditer(folded):
+        word = run["word"]
+        if word is None:
+            chars = run[0]
+            pairs = [""] * (2 * len(chars) - 1)  # each character, then it with the next one
+            pairs[::2] = chars
+            pairs[1::2] = map(add, chars, chars[1:])
+            terms += pairs
+        elif word not in _STOP_WORDS:
+            terms.append(_stem(word))
+        else:
+            low, high = _span(places, *run.span("word"))
+            if _is_acronym(text[low:high]):
+                terms.append(_stem(word))
+    return terms
+
+
 def _terms(
     folded: str,
     original: str,
@@ -143,11 +166,7 @@ def _terms(
     stop_words: frozenset[str] = _STOP_WORDS,
 ) -> Iterator[Token]:
     def token(term: str, start: int, end: int) -> Token:
-        if places is None:
-            return Token(term, start, end)
-        # An expanded character ("㎏" -> "kg") keeps its whole place: the end is where the next one begins.
-        stop = places[end]
-        return Token(term, places[start], stop if stop > places[start] else _next_place(places, end))
+        return Token(term, *_span(places, start, end))
 
     for run in _RUN.finditer(folded):
         start, end = run.span()
@@ -162,6 +181,15 @@ def _terms(
                 yield token(folded[at], at, at + 1)
             if at + 1 < end:
                 yield token(folded[at : at + 2], at, at + 2)
+
+
+def _span(places: list[int] | None, start: int, end: int) -> tuple[int, int]:
+    """Where a stretch of folded text stands in the original."""
+    if places is None:
+        return start, end
+    # An expanded character ("㎏" -> "kg") keeps its whole place: the end is where the next one begins.
+    stop = places[end]
+    return places[start], stop if stop > places[start] else _next_place(places, end)
 
 
 def _next_place(places: list[int], at: int) -> int:

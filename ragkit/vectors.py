@@ -40,6 +40,9 @@ _EMPTY = VectorMatrix(
 )
 
 
+_BATCH = 2048
+
+
 class VectorTable:
     """Keeps the vectors of one model in step with the file, reading only those that came since."""
 
@@ -47,6 +50,7 @@ class VectorTable:
         self._model = model
         self._lock = threading.Lock()
         self._generation = -1
+        self._chunks: tuple[int, int] | None = None  # how many there are, and the last id ever given
         self._last_id = 0
         self._row_of: dict[str, int] = {}
         self._buffer: NDArray[np.float32] = np.empty((0, 0), np.float32)
@@ -56,28 +60,34 @@ class VectorTable:
     def refresh(self, db: sqlite3.Connection, generation: int) -> VectorMatrix:
         with self._lock:
             if generation > self._generation:
-                self._read_new(db)
-                self._matrix = self._map(db)
-                self._generation = generation
+                # Ids are never used again, and a chunk never changes its document or its hash.
+                chunks = db.execute(
+                    "SELECT COUNT(*), (SELECT seq FROM sqlite_sequence WHERE name = 'chunk') FROM chunk"
+                ).fetchone()
+                if self._read_new(db) or chunks != self._chunks:
+                    self._matrix = self._map(db)
+                self._generation, self._chunks = generation, chunks
             return self._matrix
 
-    def _read_new(self, db: sqlite3.Connection) -> None:
-        rows = db.execute(
+    def _read_new(self, db: sqlite3.Connection) -> bool:
+        """Read the vectors that came since, a few at a time: all at once would need three times their memory."""
+        before = self._used
+        found = db.execute(
             "SELECT id, hash, data FROM vector WHERE model = ? AND id > ? ORDER BY id",
             (self._model, self._last_id),
-        ).fetchall()
-        if not rows:
-            return
-        new = np.stack([np.frombuffer(data, "<f4") for _, _, data in rows])
-        if self._used + len(new) > len(self._buffer):
-            grown = np.empty((max(1024, 2 * (self._used + len(new))), new.shape[1]), np.float32)
-            if self._used:
-                grown[: self._used] = self._buffer[: self._used]
-            self._buffer = grown  # matrices that were given out keep the old one
-        self._buffer[self._used : self._used + len(new)] = new
-        self._row_of.update({hash: self._used + i for i, (_, hash, _) in enumerate(rows)})
-        self._used += len(new)
-        self._last_id = rows[-1][0]
+        )
+        while rows := found.fetchmany(_BATCH):
+            new = np.frombuffer(b"".join(data for _, _, data in rows), "<f4").reshape(len(rows), -1)
+            if self._used + len(new) > len(self._buffer):
+                grown = np.empty((2 * (self._used + len(new)), new.shape[1]), np.float32)
+                if self._used:
+                    grown[: self._used] = self._buffer[: self._used]
+                self._buffer = grown  # matrices that were given out keep the old one
+            self._buffer[self._used : self._used + len(new)] = new
+            self._row_of.update({hash: self._used + i for i, (_, hash, _) in enumerate(rows)})
+            self._used += len(new)
+            self._last_id = rows[-1][0]
+        return self._used > before
 
     def _map(self, db: sqlite3.Connection) -> VectorMatrix:
         rows = [

@@ -16,7 +16,7 @@ from ragkit.chunking import index_text
 from ragkit.errors import StoreError
 from ragkit.scan import UPLOADS, hash_file
 from ragkit.sqlite_store import SqliteStore
-from ragkit.text import ANALYSER_VERSION, analyse
+from ragkit.text import ANALYSER_VERSION, index_terms
 
 # What no document has: each query gives the names of the rows that are left over.
 _ORPHANS = {
@@ -79,7 +79,7 @@ def _chunks(store: SqliteStore) -> Iterator[str]:
             yield f"{where}: is not the slice that it was made of"
         if terms_are_current:
             rows = store.file.rows("SELECT body FROM chunk_term WHERE rowid = ?", chunk.id)
-            if rows and rows[0][0] != " ".join(token.term for token in analyse(text)):
+            if rows and rows[0][0] != " ".join(index_terms(text)):
                 yield f"{where}: its terms are not those of its text"
 
 

@@ -243,6 +243,19 @@ def test_removing_an_upload_forgets_its_original(engine: Engine, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("before", "after"), [("甲的内容。", "乙的内容。"), ("甲的内容。", ""), ("", "乙的内容。")]
+)
+def test_what_an_upload_was_before_or_could_not_become_is_not_kept(
+    engine: Engine, tmp_path: Path, before: str, after: str
+) -> None:
+    """The original of the version before, or of one that could not be read, once stayed until the next drop."""
+    engine.add([upload(tmp_path, "a.md", before)])
+    engine.add([upload(tmp_path, "a.md", after)], on_conflict="replace")
+    assert len(list((engine.settings.kb / "originals").glob("*/*"))) == 1
+    assert engine.verify() == []
+
+
+@pytest.mark.parametrize(
     ("given", "kept"),
     [
         ("../../etc/passwd.txt", "passwd.txt"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sqlite3
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ from ragkit.migrations import MIGRATIONS
 from ragkit.schema import Block, Parsed
 from ragkit.sqlite_store import SqliteStore
 from ragkit.store import FileFacts, Pending, Root, TermedChunk
-from ragkit.text import analyse
+from ragkit.text import analyse, index_terms
 
 ROOT = Root("r", "docs", Path("/docs"))
 FACTS = FileFacts(1, 2, "h", "m")
@@ -30,7 +31,8 @@ def store(tmp_path: Path) -> SqliteStore:
 
 
 def put(store: SqliteStore, path: str, text: str, *, facts: FileFacts = FACTS) -> int:
-    parsed = Parsed(text, (Block(0, len(text)),), title="T")
+    blocks = tuple(Block(line.start(), line.end()) for line in re.finditer(r".+", text))
+    parsed = Parsed(text, blocks, title="T")
     names = [token.term for token in analyse(path)]
     chunks = [TermedChunk(c, [t.term for t in analyse(c.index_text)], names) for c in chunk(parsed)]
     version = queued(store, path)
@@ -70,6 +72,34 @@ def test_a_new_version_replaces_the_old_one_whole(store: SqliteStore) -> None:
     assert new.id > old.id, "ids of chunks are never used again"
     assert store.candidates(["年假"], 10, frozenset()) == []
     assert store.text(first) == "病假另议。"
+
+
+def test_an_edit_leaves_the_chunks_alone_that_it_does_not_touch(store: SqliteStore) -> None:
+    paragraphs = [f"第{n}段说的是第{n}件事，一共有很多个字。" * 18 for n in range(6)]
+    doc_id = put(store, "a.md", "\n".join(paragraphs[:5]))
+    before = {c.text: c.id for c in store.chunks_of(doc_id)}
+    put(store, "a.md", "\n".join([paragraphs[n] for n in (5, 0, 1, 3, 4, 0)]))
+    now = store.chunks_of(doc_id)
+    text = store.text(doc_id)
+    assert [c.start for c in now] == sorted(c.start for c in now)
+    assert all(text[c.start : c.end] == c.text for c in now)
+    kept = {c.text: c.id for c in now if c.id in before.values()}
+    assert len(kept) == 4 and kept.items() <= before.items()
+    assert len({c.id for c in now}) == len(now) and store.opening_chunks([doc_id]) == now[:1]
+    assert store.candidates(["段说"], 10, frozenset([doc_id]))
+    assert all("第2段" not in c.text for c in now)
+
+
+def test_terms_of_a_known_chunk_are_told_by_its_hash(store: SqliteStore) -> None:
+    doc_id = put(store, "a.md", "年假为十天。")
+    (one,) = store.chunks_of(doc_id)
+    assert store.terms([one.hash, "nobody's"]) == {one.hash: index_terms("T\n年假为十天。")}
+
+
+def test_a_sync_that_finds_nothing_new_writes_nothing(store: SqliteStore) -> None:
+    before = store.file.generation()
+    store.put_root(ROOT)
+    assert store.file.generation() == before
 
 
 def test_a_failure_leaves_the_version_that_answers(store: SqliteStore) -> None:

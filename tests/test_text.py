@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragkit.text import analyse, language, mask, sentences
+from ragkit.text import analyse, index_terms, language, mask, sentences
 
 MIXED = st.text(
     alphabet=st.sampled_from("年假多少天，。！XTuner 3.14①Ａ㎏漢é\u0301한국かなß\n -*|`#[]()https://"),
@@ -59,6 +59,11 @@ def test_every_token_lies_inside_the_text_and_in_order(text: str) -> None:
     spans = [(t.start, t.end) for t in analyse(text)]
     assert all(0 <= start < end <= len(text) for start, end in spans)
     assert [start for start, _ in spans] == sorted(start for start, _ in spans)
+
+
+@given(MIXED | st.sampled_from(["IT and it, ＩＴ", "㏌", "the ㎏", "e\u0301a", "の"]))
+def test_what_is_stored_are_the_terms_of_the_analysis(text: str) -> None:
+    assert index_terms(text) == terms(text)
 
 
 @given(MIXED)

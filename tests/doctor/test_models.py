@@ -26,17 +26,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # ── Models here ──
 
 
-def test_an_embedding_model_that_is_off_is_skipped(settings) -> None:
-    assert [found.state for found in models_here.embedder(settings)] == ["skipped"]
-
-
-def test_the_bundled_embedding_model_is_really_run(settings) -> None:
-    files, run = models_here.embedder(replace(settings, embedding="auto", device="cpu"))
-    assert files.state == run.state == "ok"
-    assert (run.facts["dimensions"], run.facts["unknown_en"]) == (384, 0)
-    assert run.facts["unknown_zh"] > 0.5
-
-
 def test_no_model_at_all_comes_with_the_download(tmp_path) -> None:
     (found,) = models_here.local_models(tmp_path, hub_cache=tmp_path)
     assert found.fix.en.endswith("-m ragkit download internlm/internlm2-chat-1_8b")

@@ -286,7 +286,7 @@ def test_a_broken_file_says_what_is_wrong_and_harms_nothing(visit: Visit, site: 
     drop(page, ("坏文件.pdf", b"%PDF-1.4 not really"), ("good.md", b"# Good\n\nThe zebra code is 815.\n"))
     expect(page.locator("#job .job.partly")).to_contain_text("坏文件.pdf")
     expect(row(page, "坏文件.pdf").locator(".pill.failed")).to_be_visible()
-    expect(row(page, "坏文件.pdf").locator(".doc-error")).to_contain_text("损坏")
+    expect(row(page, "坏文件.pdf").locator(".doc-error")).to_contain_text("缺少末尾")
     expect(row(page, "good.md").locator(".pill.failed")).to_have_count(0)
     delete(page, "坏文件.pdf")
     delete(page, "good.md")
