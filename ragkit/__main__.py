@@ -64,7 +64,7 @@ def _add_library(commands: Commands[argparse.ArgumentParser], common: argparse.A
     sync = commands.add_parser(
         "sync", parents=[common], help="make the knowledge base hold what a folder holds"
     )
-    sync.add_argument("folder", type=Path)
+    sync.add_argument("folder", type=Path, help="a folder, or a single file")
     sync.add_argument("--dry-run", action="store_true", help="only say what would change")
     sync.add_argument("--watch", action="store_true", help="go on, and keep it so until Ctrl+C")
     sync.add_argument(

@@ -108,16 +108,25 @@ class Indexer:
 
     # ── A mirrored folder ──
 
-    def look(self, root: Root) -> Changes:
-        """Compare a root's folder with its documents. Raises UsageError when it cannot be read: nothing is
-        removed on the word of a missing drive."""
+    def look(self, root: Root, only: str = "") -> Changes:
+        """Compare a root's folder, or `only` one file of it, with its documents. Raises UsageError when the folder
+        cannot be read: nothing is removed on the word of a missing drive."""
         folder = root.folder
         if folder is None or not folder.is_dir():
             raise UsageError(
                 f"{folder} is not a folder that can be read",
                 "Check the path; if it is on a drive, see that the drive is there.",
             )
-        return compare(folder, scan(folder), self._store.manifest(root.id), self._files)
+        known = self._store.manifest(root.id)
+        if only:
+            known = {
+                path: row
+                for path, row in known.items()
+                if path == only or (is_archive(only) and path.startswith(f"{only}/"))
+            }
+            if not known and not (folder / only).is_file():
+                raise UsageError(f"{folder / only} is not there", "Check the path.")
+        return compare(folder, scan(folder, only), known, self._files)
 
     def preview(self, root: Root, changes: Changes) -> SyncReport:
         """What the changes would do."""

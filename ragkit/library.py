@@ -21,7 +21,7 @@ from ragkit.index import Job, OnConflict
 from ragkit.locks import ProcessLock
 from ragkit.portable import export_library
 from ragkit.readers.client import ReaderProcess
-from ragkit.scan import folder_root
+from ragkit.scan import file_root
 from ragkit.schema import (
     Coverage,
     DiskUse,
@@ -135,15 +135,16 @@ class Library:
         progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
-        """Make the library hold what `folder` holds now; documents of other roots stay as they are.
+        """Make the library hold what `folder` holds now; documents of other roots stay as they are. A single file
+        is synced in the mirrored folder that it lies in, or alone.
 
         `dry_run` only tells what would change; `keep_gone` forgets nothing. Vectors come after: by the
         background thread, or by `embed`. Raises UsageError, StoreError.
         """
         started = time.monotonic()
-        root = folder_root(folder, self._store.roots())
+        root, only = file_root(folder, self._store.roots())
         progress(Progress("scan", 0, 0))
-        changes = self._indexer.look(root)
+        changes = self._indexer.look(root, only)
         if keep_gone:
             changes.gone.clear()
         if dry_run:
