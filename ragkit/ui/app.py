@@ -39,7 +39,10 @@ MAX_FILE_SIZE: Final = "1gb"  # above the reader's own limit, whose error names 
 
 # app.js sends what was clicked in our own HTML as an event "ragkit"; these pass it on to a handler.
 _SHOW_TURN: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("show_turn", detail))'
-_ROW_ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("row_action", detail))'
+_ROW_ACTION: Final = (
+    'element.addEventListener("ragkit", ({ detail }) => '
+    'trigger(detail.id ? "row_action" : "queue_action", detail))'
+)
 _JOB_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
     'trigger(detail.action === "cancel" ? "cancel_job" : "resolve_conflicts", detail))'
@@ -212,6 +215,8 @@ class _Page:
             self._table.row_action(library.row, desk, outcome, trigger_mode="multiple", **one_at_a_time),
         ]
         job.cancel_job(library.cancel, desk, job, **_AT_ONCE)
+        # At once: a job that is paused holds the place that the others wait for.
+        self._table.queue_action(library.queue, None, self._table, **_AT_ONCE)
         for done in jobs:
             # Vectors are made from now on: look again until they are complete.
             done.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)

@@ -115,11 +115,14 @@ class Library:
                 return engine.remove(known)
             return engine.reread(known, progress=progress, cancel=desk.cancel)
 
-        if action in _QUEUE:
-            _QUEUE[action](self._boot.engine(OPEN_TIMEOUT_S))
-            yield gr.skip(), self._table(strings)
-        elif action in {"delete", "reread"}:
+        if action in {"delete", "reread"}:
             yield from self._job(work, desk, strings)
+
+    def queue(self, event: gr.EventData, request: gr.Request) -> str:
+        """Hold, let go on, or drop what waits to be read."""
+        if act := _QUEUE.get(_text(event, "action")):
+            act(self._boot.engine(OPEN_TIMEOUT_S))
+        return self._table(self._strings_for(request))
 
     def cancel(self, desk: Desk, request: gr.Request) -> str:
         """Ask the job under way to stop; the file in hand is let go."""

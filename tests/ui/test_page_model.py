@@ -15,7 +15,7 @@ from ragkit import model_facts
 from ragkit.load_plan import DeviceFacts
 from tests import tiny
 from tests.ui.conftest import Serve, Site, Visit
-from tests.ui.test_page import ask, send
+from tests.ui.steps import ask, send
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
