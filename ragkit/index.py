@@ -271,12 +271,11 @@ class Indexer:
         return job
 
     def remove(self, doc_ids: Sequence[int]) -> Job:
-        """Forget documents with everything of them: text, terms, vectors, kept original."""
+        """Forget documents: text, chunks, kept original. `Store.purge` clears away vectors and traces."""
         job = Job()
         with self._writing():
             job.removed += [document.source for document in self._store.documents() if document.id in doc_ids]
             self._store.remove(doc_ids)
-            self._store.purge()
             self._drop_originals()
         return job
 

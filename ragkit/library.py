@@ -189,8 +189,16 @@ class Library:
         return told + verify(self._store, self.settings.kb / "originals", model_in_use(self._store))
 
     def remove(self, ids: Sequence[int]) -> SyncReport:
-        """Forget documents and everything made of them. Files of a mirrored folder stay on the disk."""
-        return self._indexer.remove(ids).report(self.documents())
+        """Forget documents and everything made of them. Files of a mirrored folder stay on the disk.
+
+        The last traces in the library's files go now, or soon by the background thread: in a library of 100,000
+        chunks that takes seconds.
+        """
+        job = self._indexer.remove(ids)
+        if self._thread is None:
+            self._clear_up()
+        self._wake.set()
+        return job.report(self.documents())
 
     def reread(
         self, ids: Sequence[int], *, progress: OnProgress = no_progress, cancel: threading.Event | None = None
@@ -238,7 +246,7 @@ class Library:
     def _clear_up(self) -> None:
         """Forget what belongs to no document any more, unless one that waits may have use for it."""
         self._indexer.rest()
-        if self._store.next_pending() is None and self._store.is_unclean():
+        if (self.paused or self._store.next_pending() is None) and self._store.is_unclean():
             with self._writing():
                 self._store.purge()
 

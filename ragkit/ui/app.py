@@ -162,6 +162,7 @@ class _Page:
                 api_description="Ask the knowledge base. Gives the answer's text, with its sources as [1], "
                 "and the sources as HTML.",
             )
+        self._sources = panel
         panel.show_turn(self._show_turn, conversation, panel, **_AT_ONCE)
         self._chatbot.clear(self._show_nothing, None, panel, **_AT_ONCE)
         self._chatbot.undo(self._show_nothing, None, panel, **_AT_ONCE)
@@ -220,6 +221,8 @@ class _Page:
         for done in jobs:
             # Vectors are made from now on: look again until they are complete.
             done.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)
+            # A document may be gone: its passages come back from the server, which knows.
+            done.then(self._show_nothing, None, self._sources, **_AT_ONCE)
 
     # ── Settings ──
 
