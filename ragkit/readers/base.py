@@ -40,6 +40,14 @@ def decode(data: bytes, *, declared: str = "") -> tuple[str, str]:
     return clean(text), encoding
 
 
+def text_of(data: bytes, *, declared: str = "") -> tuple[str, str]:
+    """`decode` a file that is text as a whole, and refuse one that is too long, before it is decoded where that shows."""
+    check_length(len(data) // 4)  # no encoding takes more than four bytes a character
+    text, encoding = decode(data, declared=declared)
+    check_length(len(text))
+    return text, encoding
+
+
 def without_text(text: str, hint: str = "") -> EmptyFile | NoText:
     """The error for a document that gave no block: white space alone, or content without words."""
     if text.strip():

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ragkit.readers.base import check_length, decode, without_text
+from ragkit.readers.base import text_of, without_text
 from ragkit.schema import Block, Parsed
 
 # What fits into one chunk of text that is not Chinese. A longer definition is cut at its own definitions and
@@ -70,9 +70,7 @@ _CLOSES = re.compile(
 
 def parse(data: bytes) -> Parsed:
     """Read source code. Its title stays empty: no language says where it would stand."""
-    check_length(len(data) // 4)
-    text, encoding = decode(data, declared=_declared(data))
-    check_length(len(text))
+    text, encoding = text_of(data, declared=_declared(data))
     lines = list(_lines(text))
     if not lines:
         raise without_text(text)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ragkit.readers.base import MAX_HEADING_CHARS, Outline, check_length, decode, trim, without_text
+from ragkit.readers.base import MAX_HEADING_CHARS, Outline, text_of, trim, without_text
 from ragkit.schema import Block, BlockKind, Parsed
 
 _FRONT_MATTER = re.compile(
@@ -36,9 +36,7 @@ class _Line(NamedTuple):
 
 def parse(data: bytes) -> Parsed:
     """Read a Markdown file; its title is the front matter's, else the first top heading's."""
-    check_length(len(data) // 4)
-    text, encoding = decode(data)
-    check_length(len(text))
+    text, encoding = text_of(data)
     front = _FRONT_MATTER.match(text)
     scanner = Scanner(text, front.end() if front else 0)
     blocks = tuple(scanner.blocks())

@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ragkit.readers.base import (
-    MAX_HEADING_CHARS,
-    Outline,
-    check_length,
-    decode,
-    one_line,
-    paragraphs,
-    trim,
-    without_text,
-)
+from ragkit.readers.base import MAX_HEADING_CHARS, Outline, one_line, paragraphs, text_of, trim, without_text
 from ragkit.schema import Block, Parsed
 
 
@@ -32,9 +23,7 @@ FindHeading = Callable[[Sequence[str], int], Heading | None]
 
 def parse_sections(data: bytes, find: FindHeading) -> Parsed:
     """Decode, and cut at the headings that `find` finds; the rest are paragraphs."""
-    check_length(len(data) // 4)
-    text, encoding = decode(data)
-    check_length(len(text))
+    text, encoding = text_of(data)
     lines = text.split("\n")
     outline = Outline()
     blocks: list[Block] = []
