@@ -55,6 +55,9 @@ def test_an_nvidia_card_that_torch_cannot_use_is_told() -> None:
 
 
 def test_sqlite_without_fts5_or_too_old_fails() -> None:
+    assert machine.recognition(True).state == "ok"
+    assert machine.recognition(False).state == "skipped"
+    assert "rapidocr onnxruntime" in machine.recognition(False).message.en
     assert machine.sqlite().state == "ok"
     assert machine.sqlite(fts5=lambda: False).state == "fail"
     assert machine.sqlite(version=(3, 31, 1)).message.en.startswith("SQLite 3.31.1")
