@@ -85,12 +85,14 @@ def _queue(waiting: int, strings: Strings, *, paused: bool) -> str:
 
 def _row(row: Document, strings: Strings, *, semantic: bool) -> str:
     name = PurePosixPath(row.source).name
+    unread = row.state == "queued" or (row.state == "parsing" and not row.chars)
+    size_told, seconds = ("–", "–") if unread else (size(row.size_bytes), _duration(row.seconds))
     read_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
     return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{escape(name)}</div>{_notes(row, strings)}</td>
 <td class="doc-state">{_pill(row, strings, semantic=semantic)}</td>
 <td class="num" data-label="{escape(strings("column_chunks"))}">{row.chunks or "–"}</td><td class="num wide">{row.pages or "–"}</td>
-<td class="num">{size(row.size_bytes)}</td>
-<td class="num wide" title="{read_at}">{_duration(row.seconds)}</td>
+<td class="num">{size_told}</td>
+<td class="num wide" title="{read_at}">{seconds}</td>
 <td class="doc-actions">{_action("reread", ICON_AGAIN, row, name, strings)}{_action("delete", ICON_BIN, row, name, strings)}</td></tr>"""
 
 
@@ -98,7 +100,7 @@ def _notes(row: Document, strings: Strings) -> str:
     """What was found in the file, and what is wrong with it."""
     notes = []
     if row.chars:
-        facts = [strings("doc_facts", chars=f"{row.chars:,}"), row.encoding or ""]
+        facts = [strings("doc_facts", chars=f"{row.chars:,}"), (row.encoding or "").upper()]
         notes.append(f'<div class="doc-facts">{escape(" · ".join(filter(None, facts)))}</div>')
     if row.error_code:
         old = f" {strings('doc_old_answers')}" if row.chunks else ""

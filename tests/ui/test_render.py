@@ -199,7 +199,7 @@ def test_ready_means_readable_with_numbers() -> None:
     )
     html = render_library.documents([scan], ZH, semantic=False)
     assert (
-        "12,345 字 · gb18030" in html
+        "12,345 字 · GB18030" in html
         and "第 1-3, 7 页是扫描件，没有文字" in html
         and "有 2 页的文字由图片识别" in html
     )
