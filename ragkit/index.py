@@ -102,7 +102,9 @@ class Indexer:
         self._files = Files(scratch)
         self._reader = reader
         self._writing = writing
-        self._superseded = False  # an upload has another original now, or could not be read from its new one
+        # An upload has another original now, or could not be read from its new one; or an earlier process
+        # was killed before it could tell.
+        self._superseded = True
 
     # ── A mirrored folder ──
 

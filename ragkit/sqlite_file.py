@@ -68,7 +68,7 @@ class SqliteFile:
             try:
                 yield db
             finally:
-                db.execute("COMMIT")
+                db.execute("ROLLBACK")  # there is nothing to keep; a COMMIT that fails would leave it open
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
