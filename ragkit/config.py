@@ -22,6 +22,7 @@ _OFFLINE = bool(
     & {"1", "ON", "YES", "TRUE"}
 )
 
+_FILE = "settings.json"
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLES = REPOSITORY / "data" / "samples"
 ASSETS = REPOSITORY / "assets"
@@ -39,7 +40,8 @@ class Settings:
     data_dir: Path
     kb: Path  # the folder of the knowledge base: kb.sqlite, originals/, lock
     language: Language | Literal[""] = ""  # of the page; "" follows the browser. Answers follow the question
-    embedding: str = "auto"  # "auto": the bundled model; "off": lexical search only; else a model folder
+    # "auto": the bundled model; "off": lexical search only; else a model's folder, or a name that was downloaded
+    embedding: str = "auto"
     device: str = "auto"  # of both models: "auto", "cpu", "cuda", "mps"
     model: str = ""  # "": the best on this machine; "quotes": none; else a folder, a .gguf file or a name
     precision: str = "auto"  # or 4bit, 8bit, bf16, fp16, fp32
@@ -63,12 +65,14 @@ class Settings:
         """
         data_dir = cast("Path | None", overrides.pop("data_dir", None)) or default_data_dir()
         settings = cls(data_dir=data_dir, kb=data_dir / "library" / "default")
-        file = data_dir / "settings.json"
-        return (
-            settings._with(_read_json(file), str(file))
-            ._with(_environment(), "the environment")
-            ._with({name: value for name, value in overrides.items() if value is not None}, "the call")
-        )
+        file = data_dir / _FILE
+        kept, environment = saved(data_dir), _environment()
+        given = {name: value for name, value in overrides.items() if value is not None}
+        if not kept.get("llm") and (environment | given).get("llm"):
+            kept.pop(
+                "model", None
+            )  # it was saved for answers in this process: no name for the server's model
+        return settings._with(kept, str(file))._with(environment, "the environment")._with(given, "the call")
 
     def _with(self, values: dict[str, Any], origin: str) -> Self:
         known = {field.name: field for field in fields(self)}
@@ -104,6 +108,22 @@ def library_folder(name: str, data_dir: Path) -> Path:
 def libraries(data_dir: Path) -> list[Path]:
     """The folders of the knowledge bases under data/library."""
     return sorted(file.parent for file in (data_dir / "library").glob("*/kb.sqlite"))
+
+
+def saved(data_dir: Path) -> dict[str, Any]:
+    """What data/settings.json holds; nothing if it is not there. Raises UsageError."""
+    return _read_json(data_dir / _FILE)
+
+
+def save(data_dir: Path, **values: str) -> None:
+    """Put values into data/settings.json in one step; what else stands there stays. Raises UsageError, OSError."""
+    text = json.dumps({**saved(data_dir), **values}, indent=2, ensure_ascii=False)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    new = data_dir / f"{_FILE}.part"
+    new.write_text(text + "\n", encoding="utf-8")
+    if (data_dir / _FILE).exists():
+        shutil.copymode(data_dir / _FILE, new)  # it may hold a key that others must not read
+    new.replace(data_dir / _FILE)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

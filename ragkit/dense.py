@@ -58,7 +58,7 @@ class Dense:
             if self.status.state == "waiting":
                 self.status = replace(self.status, state="loading")
                 try:
-                    self._begin(embedding.load(self._where, self._settings.device), store)
+                    self._begin(self._load(self._where), store)
                 except RagkitError as error:
                     self.fail(error)
             return self.answering is not None
@@ -66,7 +66,7 @@ class Dense:
     def change(self, where: str, store: Store) -> None:
         """Let another model take over: "auto", a folder or a name; "off" for none. Raises ModelError, and then
         nothing has changed."""
-        wanted = None if where == "off" else embedding.load(where, self._settings.device)
+        wanted = None if where == "off" else self._load(where)
         with self._lock:
             self._where = where
             if wanted is None:
@@ -96,8 +96,16 @@ class Dense:
             if store.vector_models().keys() - {target.record.key}:
                 store.keep_vectors(target.record.key)
 
+    def _load(self, where: str) -> Embedder:
+        return embedding.load(where, self._settings.device, self._settings.data_dir)
+
     def _begin(self, wanted: Embedder, store: Store) -> None:
         """Let `wanted` answer, or take over from the model whose vectors are there."""
+        for key in store.vector_models():
+            if key != wanted.record.key and wanted.record.same_vectors(
+                key
+            ):  # an earlier ragkit said less of it
+                store.rename_vectors(key, wanted.record.key)
         before = self.answering or self._before(wanted, store)
         if before is None or before.record.key == wanted.record.key:
             self.answering, self.next = wanted, None
@@ -115,7 +123,7 @@ class Dense:
         if key == wanted.record.key or key not in models or not where:
             return None
         try:
-            before = embedding.load(where, self._settings.device)
+            before = self._load(where)
         except RagkitError:  # it is gone: the new one answers as far as its vectors go, and the page says so
             return None
         return before if before.record.key == key else None

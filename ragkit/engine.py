@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from ragkit import embedding, retrieval
@@ -32,6 +33,8 @@ class Engine(Library):
 
     def __init__(self, settings: Settings, llm: LLM | None, embed_model: BaseEmbedding | None) -> None:
         self.use_model(llm)
+        self._answers: list[threading.Event] = []  # the stop of every answer under way
+        self._answers_changed = threading.Condition()
         super().__init__(
             settings, Dense(settings, embedding.wrap(embed_model) if embed_model is not None else None)
         )
@@ -65,6 +68,27 @@ class Engine(Library):
         self._simple = simple
         self._llm = llm
         self._languages = frozenset(languages)
+
+    def stop_answers(self, timeout_s: float) -> bool:
+        """End the answers under way with what was said so far; False if one still goes on after the time."""
+        with self._answers_changed:
+            under_way = self._answers[:]
+            for stop in under_way:
+                stop.set()
+            return self._answers_changed.wait_for(
+                lambda: not any(stop in self._answers for stop in under_way), timeout_s
+            )
+
+    @contextmanager
+    def _answering(self, stop: threading.Event) -> Iterator[None]:
+        with self._answers_changed:
+            self._answers.append(stop)
+        try:
+            yield
+        finally:
+            with self._answers_changed:
+                self._answers.remove(stop)
+                self._answers_changed.notify_all()
 
     def _llm_for(self, question: str) -> LLM | None:
         return self._llm if language(question) in self._languages else None
@@ -112,10 +136,13 @@ class Engine(Library):
 
         `stop` ends it early, with what was said so far. Raises StoreError, GenerationError.
         """
-        llm = self._llm_for(question)
-        profile = QUOTES if llm is None else self.profile
-        answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
-        filters = filters or Filters()
-        if not documents:
-            return answerer.without_documents(question, history, stop or threading.Event())
-        return answerer.stream(question, self.coverage(), history, filters, stop or threading.Event())
+        stop = stop or threading.Event()
+        with self._answering(stop):  # before the model is looked at: see `stop_answers`
+            llm = self._llm_for(question)
+            profile = QUOTES if llm is None else self.profile
+            answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
+            if documents:
+                filters = filters or Filters()
+                yield from answerer.stream(question, self.coverage(), history, filters, stop)
+            else:
+                yield from answerer.without_documents(question, history, stop)

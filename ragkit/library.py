@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ragkit import backfill, embedding, index
+from ragkit import backfill, embedding, index, log
 from ragkit.config import Settings, scratch_folder
 from ragkit.dense import Dense, model_in_use
 from ragkit.errors import LibraryBusy, ModelError, StoreError
@@ -21,7 +21,7 @@ from ragkit.index import Job, OnConflict
 from ragkit.locks import ProcessLock
 from ragkit.portable import export_library
 from ragkit.readers.client import ReaderProcess
-from ragkit.scan import folder_root
+from ragkit.scan import file_root
 from ragkit.schema import (
     Coverage,
     DiskUse,
@@ -138,15 +138,16 @@ class Library:
         progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
-        """Make the library hold what `folder` holds now; documents of other roots stay as they are.
+        """Make the library hold what `folder` holds now; documents of other roots stay as they are. A single file
+        is synced in the mirrored folder that it lies in, or alone.
 
         `dry_run` only tells what would change; `keep_gone` forgets nothing. Vectors come after: by the
         background thread, or by `embed`. Raises UsageError, StoreError.
         """
         started = time.monotonic()
-        root = folder_root(folder, self._store.roots())
+        root, only = file_root(folder, self._store.roots())
         progress(Progress("scan", 0, 0))
-        changes = self._indexer.look(root)
+        changes = self._indexer.look(root, only)
         if keep_gone:
             changes.gone.clear()
         if dry_run:
@@ -191,8 +192,16 @@ class Library:
         return told + verify(self._store, self.settings.kb / "originals", model_in_use(self._store))
 
     def remove(self, ids: Sequence[int]) -> SyncReport:
-        """Forget documents and everything made of them. Files of a mirrored folder stay on the disk."""
-        return self._indexer.remove(ids).report(self.documents())
+        """Forget documents and everything made of them. Files of a mirrored folder stay on the disk.
+
+        The last traces in the library's files go now, or soon by the background thread: in a library of 100,000
+        chunks that takes seconds.
+        """
+        job = self._indexer.remove(ids)
+        if self._thread is None:
+            self._clear_up()
+        self._wake.set()
+        return job.report(self.documents())
 
     def reread(
         self, ids: Sequence[int], *, progress: OnProgress = no_progress, cancel: threading.Event | None = None
@@ -240,7 +249,7 @@ class Library:
     def _clear_up(self) -> None:
         """Forget what belongs to no document any more, unless one that waits may have use for it."""
         self._indexer.rest()
-        if self._store.next_pending() is None and self._store.is_unclean():
+        if (self.paused or self._store.next_pending() is None) and self._store.is_unclean():
             with self._writing():
                 self._store.purge()
 
@@ -290,6 +299,8 @@ class Library:
                 self._dense.fail(error)
             except StoreError as error:  # no room, or somebody else writes: what waits stays in the queue
                 logger.warning("the library could not be written: %s", error.code)
+            except Exception as error:  # noqa: BLE001  # the thread's edge: without it nothing would be read any more
+                log.failed(logger, "keeping the library in step", error)
 
     def _one_step(self) -> bool:
         """Read one file that waits, else embed one slice; False when there is nothing to do."""
@@ -297,7 +308,7 @@ class Library:
         if waiting is not None:
             self._read_next({waiting.id}, 1, no_progress)
             return True
-        return self._embed_next(self._closed.is_set)
+        return self._embed_next(lambda: self._closed.is_set() or self.paused)
 
     # ── Vectors ──
 
@@ -357,13 +368,15 @@ class Library:
             return False
 
     def _nothing_to_embed(self) -> bool:
-        """Told without loading the model, where its record is known: seconds for a sync that changed nothing."""
-        known = embedding.BUNDLED.key
-        return (
-            self._dense.status.state == "waiting"
-            and self.settings.embedding == "auto"
-            and self._store.vector_models().keys() <= {known}
-            and not self._store.without_vector(known)
+        """Told without loading the model, which takes seconds: a sync that changed nothing should not."""
+        if self._dense.status.state != "waiting":
+            return False
+        try:
+            _, record = embedding.find(self.settings.embedding, self.settings.data_dir)
+        except ModelError:
+            return False
+        return self._store.vector_models().keys() <= {record.key} and not self._store.without_vector(
+            record.key
         )
 
     @contextmanager

@@ -33,7 +33,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ragkit import loading
 from ragkit.errors import UsageError
-from ragkit.generation import Options, release_memory
+from ragkit.generation import Options, held_bytes, release_memory
 from ragkit.load_plan import CONTEXT, LoadPlan, plan_first
 from ragkit.model_facts import device_facts, has_quantiser, model_facts
 from ragkit.responses import (
@@ -148,6 +148,11 @@ class LocalLLM(HuggingFaceLLM):  # type: ignore[misc]
     def plan(self) -> LoadPlan | None:
         """How the model was loaded, when `load` did it."""
         return self._plan
+
+    def held_bytes(self) -> dict[str, int]:
+        """The memory that `close` would give back, by device; nothing once it is closed."""
+        model = self._model
+        return {} if model is None else held_bytes(model)
 
     def __repr__(self) -> str:
         how = f", {self._plan.label} on {self._plan.device}" if self._plan else ""

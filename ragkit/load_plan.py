@@ -132,6 +132,11 @@ class LoadPlan:
     def needed_bytes(self) -> int:
         return max(self.total_bytes, self.peak_load_bytes)
 
+    @property
+    def room_bytes(self) -> int:
+        """What must be free: what is needed, and a margin for everything else."""
+        return self.needed_bytes + _MARGIN_BYTES
+
 
 def plan_load(
     model: ModelFacts,
@@ -149,7 +154,7 @@ def plan_load(
         chosen = _explicit(precision)
         _check_supported(model, device, chosen, quantiser)
         plan = _estimate(model, device, chosen, context)
-        if plan.needed_bytes + _MARGIN_BYTES > device.free_bytes:
+        if plan.room_bytes > device.free_bytes:
             raise _refusal(model, device, plan, context, quantiser)
         return plan
     wanted = [p for p in _preferred(model, device) if _is_supported(model, device, p, quantiser)]
@@ -157,7 +162,7 @@ def plan_load(
     for plan in plans:
         comfortable = plan.quantisation is None and device.kind == "cpu"
         room = device.free_bytes * (_COMFORTABLE if comfortable else 1)
-        if plan.needed_bytes + _MARGIN_BYTES <= room:
+        if plan.room_bytes <= room:
             return plan
     raise _refusal(model, device, plans[-1], context, quantiser)
 
@@ -190,8 +195,17 @@ def fitting(
     plans = (
         _estimate(model, device, p, context) for p in PRECISIONS if _is_supported(model, device, p, quantiser)
     )
-    fit = [plan for plan in plans if plan.needed_bytes + _MARGIN_BYTES <= device.free_bytes]
+    fit = [plan for plan in plans if plan.room_bytes <= device.free_bytes]
     return sorted(fit, key=lambda plan: plan.needed_bytes)
+
+
+def best_fitting(
+    model: ModelFacts, device: DeviceFacts, *, context: int = CONTEXT, quantiser: bool = True
+) -> LoadPlan | None:
+    """Return the precision to offer when another one does not fit: one that 'auto' would take, else the largest."""
+    fit = fitting(model, device, context=context, quantiser=quantiser)
+    wanted = _preferred(model, device)
+    return next((plan for plan in fit if plan.precision in wanted), fit[-1] if fit else None)
 
 
 def _explicit(precision: str) -> Precision:
@@ -295,19 +309,13 @@ def _refusal(
     model: ModelFacts, device: DeviceFacts, plan: LoadPlan, context: int, quantiser: bool
 ) -> ModelError:
     message = (
-        f"{model.name} in {plan.label} needs {_gb(plan.needed_bytes + _MARGIN_BYTES)} GB, "
+        f"{model.name} in {plan.label} needs {_gb(plan.room_bytes)} GB, "
         f"{_gb(device.free_bytes)} GB are free on {device.name} "
         f"(weights {_gb(plan.weights_bytes)} GB, {min(context, model.max_positions):,} tokens of context "
         f"{_gb(plan.kv_cache_bytes)} GB)."
     )
-    fit = fitting(model, device, context=context, quantiser=quantiser)
-    if fit:
-        wanted = _preferred(model, device)
-        best = next((plan for plan in fit if plan.precision in wanted), fit[-1])
-        return ModelError(
-            message,
-            f"--precision {best.precision} fits: it needs {_gb(best.needed_bytes + _MARGIN_BYTES)} GB.",
-        )
+    if best := best_fitting(model, device, context=context, quantiser=quantiser):
+        return ModelError(message, f"--precision {best.precision} fits: it needs {_gb(best.room_bytes)} GB.")
     hints = []
     small = fitting(INTERNLM2_1_8B, device, context=context, quantiser=quantiser)
     if not quantiser and fitting(model, device, context=context):
@@ -316,7 +324,7 @@ def _refusal(
         best = small[-1]
         hints.append(
             f"{INTERNLM2_1_8B.name} fits with --precision {best.precision}: it needs "
-            f"{_gb(best.needed_bytes + _MARGIN_BYTES)} GB."
+            f"{_gb(best.room_bytes)} GB."
         )
     hints.append("Else close other programs; without a model ragkit answers with quotations.")
     return ModelError(message, " ".join(hints))

@@ -14,6 +14,7 @@ from pathlib import Path
 from ragkit.schema import Language
 
 MANIFEST = "ragkit.json"  # what a download brought, written last
+_SENTENCE_MODULES = "modules.json"  # what sentence-transformers builds an embedding model from
 _INDEX = "model.safetensors.index.json"
 _TOKENIZERS = (("tokenizer.model",), ("tokenizer.json",), ("vocab.json", "merges.txt"))
 
@@ -114,14 +115,14 @@ def find_local(name_or_path: str, data_dir: Path, *, hub_cache: Path | None = No
 
 
 def local_models(data_dir: Path, *, hub_cache: Path | None = None) -> Iterator[LocalModel]:
-    """Give the models on this machine, best first: InternLM2, what else was downloaded, SmolLM2."""
+    """Give the chat models on this machine, best first: InternLM2, what else was downloaded, SmolLM2."""
     names = [model.name for model in CATALOGUE if model.name != SMOLLM2]
     downloads = data_dir / "models"
     for folder in sorted(downloads.iterdir()) if downloads.is_dir() else ():
         if not folder.name.startswith(".") and folder.suffix != ".part":
             names.append(folder.name.replace("--", "/", 1))
     for name in dict.fromkeys([*(name for name in names if name != SMOLLM2), SMOLLM2]):
-        if found := _by_name(name, data_dir, hub_cache):
+        if (found := _by_name(name, data_dir, hub_cache)) and not embeds(found):
             yield LocalModel(name, found)
 
 
@@ -130,6 +131,11 @@ def best_local(
 ) -> LocalModel | None:
     """Give the best model that needs no download and that `fits` this machine."""
     return next((model for model in local_models(data_dir, hub_cache=hub_cache) if fits(model)), None)
+
+
+def embeds(folder: Path) -> bool:
+    """Whether a folder holds an embedding model, which cannot chat."""
+    return (folder / _SENTENCE_MODULES).is_file()
 
 
 def gguf_file(where: Path) -> Path | None:

@@ -5,8 +5,8 @@ Chosen from what is there, before anything is loaded; nothing is ever downloaded
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ragkit import models
 from ragkit.config import Settings
 from ragkit.errors import ModelError, RagkitError, UsageError
-from ragkit.load_plan import LoadPlan, plan_first
+from ragkit.load_plan import DeviceFacts, LoadPlan, plan_first
 from ragkit.schema import QUOTES, Language
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class Profile:
     simple: bool = False  # one of the smallest models: short prompts, short answers
 
 
+QUOTES_PROFILE = Profile("quotes", QUOTES)
+
+
 def choose(settings: Settings) -> Profile:
     """Choose by what was asked for, else by what is there and fits. Raises ModelError or UsageError
     when that which was asked for is not there."""
@@ -51,26 +54,48 @@ def choose(settings: Settings) -> Profile:
         name = settings.model or _first_model(url, settings.llm_key)
         return Profile("server", name, url=url, leaves_machine=not _is_this_machine(url))
     if settings.model == QUOTES:
-        return Profile("quotes", QUOTES)
+        return QUOTES_PROFILE
     if settings.model:
         found = models.find_local(settings.model, settings.data_dir)
         if found is None:
             raise _not_here(settings.model)
-        return _local(settings.model, found)
+        return local(settings.model, found)
     best = models.best_local(settings.data_dir, fits=lambda model: _fits(model, settings))
-    return _local(best.name, best.path) if best else Profile("quotes", QUOTES)
+    return local(best.name, best.path) if best else QUOTES_PROFILE
 
 
-def plan(profile: Profile, settings: Settings) -> LoadPlan | None:
-    """How a local model would be loaded, with its memory. Imports torch. Raises ModelError when it does not fit."""
+def plan(
+    profile: Profile, settings: Settings, *, released: Mapping[str, int] | None = None
+) -> LoadPlan | None:
+    """How a local model would be loaded, with its memory. Imports torch. Raises ModelError when it does not fit.
+
+    `released`: what will be free before it is loaded, by device, because another model goes.
+    """
     if profile.path is None:
         return None
-    from ragkit.model_facts import device_facts, has_quantiser, model_facts
+    from ragkit.model_facts import has_quantiser, model_facts
 
-    devices = [device_facts(settings.device)]
-    if settings.device == "auto" and devices[0].kind != "cpu":
-        devices.append(device_facts("cpu"))
-    return plan_first(model_facts(profile.path), devices, settings.precision, quantiser=has_quantiser())
+    machine = devices(settings, released or {})
+    return plan_first(model_facts(profile.path), machine, settings.precision, quantiser=has_quantiser())
+
+
+def devices(settings: Settings, released: Mapping[str, int]) -> list[DeviceFacts]:
+    """Where a model may run, the first choice first, with `released` counted as free. Imports torch."""
+    from ragkit.model_facts import device_facts
+
+    found = [device_facts(settings.device)]
+    if settings.device == "auto" and found[0].kind != "cpu":
+        found.append(device_facts("cpu"))
+    return [replace(one, free_bytes=one.free_bytes + released.get(one.device, 0)) for one in found]
+
+
+def setting_of(profile: Profile, settings: Settings) -> str:
+    """What `model` must be in the settings for `choose` to choose this profile."""
+    if profile.kind == "server":
+        return settings.model
+    if profile.path is None or models.find_local(profile.name, settings.data_dir) == profile.path:
+        return profile.name
+    return str(profile.path)
 
 
 def load(profile: Profile, settings: Settings, *, progress: OnLoading | None = None) -> LLM | None:
@@ -88,12 +113,14 @@ def load(profile: Profile, settings: Settings, *, progress: OnLoading | None = N
         progress=progress,
         cache_dir=settings.data_dir / "models" / ".quantised",
     )
+    model.model_name = profile.name  # of a model in the hub's cache the folder's name is a hash
     if profile.simple:
         model.max_new_tokens = SIMPLE_ANSWER
     return model
 
 
-def _local(name: str, path: Path) -> Profile:
+def local(name: str, path: Path) -> Profile:
+    """The profile of a model on this machine."""
     known = models.find_known(name)
     shown = path.name if Path(name).expanduser().exists() else name
     languages = known.languages if known else ("zh", "en")
@@ -103,7 +130,7 @@ def _local(name: str, path: Path) -> Profile:
 def _fits(model: models.LocalModel, settings: Settings) -> bool:
     """Whether a model that nobody asked for may be loaded; one that cannot be read is passed over."""
     try:
-        return plan(_local(model.name, model.path), settings) is not None
+        return plan(local(model.name, model.path), settings) is not None
     except RagkitError:
         return False
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ragkit.embedding import Embedder
+from ragkit.embedding import UNKNOWN_LIMIT, Embedder
 from ragkit.schema import Filters, Hit, Language
 from ragkit.store import Candidate, Statistics, Store
 from ragkit.text import analyse, cjk_share, language
@@ -23,7 +23,6 @@ LEXICAL_WEIGHT, LEXICAL_WEIGHT_MULTILINGUAL = 0.7, 0.5
 # Where a library says a thing in both languages, the question's own is wanted: a passage that is
 # plainly in the other one counts for less.
 OTHER_LANGUAGE = 0.5
-UNKNOWN_LIMIT = 0.15  # above this share of unknown tokens the dense leg is off for the question
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from ragkit import archive
 from ragkit.errors import EmptyFile, FileVanished, ReadError
-from ragkit.readers import supported
+from ragkit.readers import supported, unsupported
 from ragkit.store import Root
 
 UPLOADS = Root("uploads", "uploads", None)
@@ -45,10 +45,19 @@ class Scan:
         return path.startswith(tuple(self.unreadable))
 
 
-def scan(folder: Path) -> Scan:
-    """List the files that ragkit reads; hidden ones and links are left out, archives are looked into."""
+def scan(folder: Path, only: str = "") -> Scan:
+    """List the files that ragkit reads; hidden ones and links are left out, archives are looked into.
+
+    `only` is the path of the one file to look at, whatever it is called.
+    """
     found = Scan()
-    _walk(folder, "", found)
+    if not only:
+        _walk(folder, "", found)
+    elif (folder / only).is_file():
+        if is_archive(only):
+            _look_into(folder / only, only, found)
+        else:
+            found.files[only] = _facts(folder / only)
     return found
 
 
@@ -191,6 +200,25 @@ def folder_root(folder: Path, taken: Sequence[Root]) -> Root:
         n += 1
         label = f"{base}-{n}"
     return Root(id, label, folder)
+
+
+def file_root(place: Path, taken: Sequence[Root]) -> tuple[Root, str]:
+    """The root of a folder, and ""; or the root that a single file lies in, and its path there.
+
+    Raises ReadError for a file of a kind that nobody reads.
+    """
+    place = place.expanduser().resolve()
+    if place.is_dir():
+        return folder_root(place, taken), ""
+    if place.is_file() and not is_archive(place.name) and place.suffix and not supported(place.name):
+        raise unsupported(place.name)
+    around = [root for root in taken if root.folder is not None and place.is_relative_to(root.folder)]
+    root = max(around, key=lambda root: len(str(root.folder)), default=None)
+    if root is not None and root.folder is not None and place != root.folder:
+        return root, place.relative_to(root.folder).as_posix()
+    return (
+        (folder_root(place.parent, taken), place.name) if place.is_file() else (folder_root(place, taken), "")
+    )
 
 
 def display_name(name: str) -> str:

@@ -68,7 +68,7 @@ class SqliteFile:
             try:
                 yield db
             finally:
-                db.execute("ROLLBACK")  # there is nothing to keep; a COMMIT that fails would leave it open
+                db.rollback()  # nothing was written: the same as a commit, and it cannot fail half-way
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -157,6 +157,7 @@ class SqliteSearch:
         """Take the vectors of `old` for those of `new`: the same vectors under a record that says more."""
         with self.file.writing() as db:
             db.execute("UPDATE OR REPLACE vector SET model = ? WHERE model = ?", (new, old))
+            db.execute("UPDATE meta SET value = ? WHERE key = 'embedding' AND value = ?", (new, old))
 
     def matrix(self, model: str) -> VectorMatrix:
         """The vectors of `model` in memory, brought up to date when anything was written since."""

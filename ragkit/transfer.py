@@ -25,6 +25,7 @@ ALLOWED = (
     "LICENSE.md",
     "README.md",
 )
+MODULE_SETTINGS = r"\d+_[A-Za-z]+/config\.json"  # of an embedding model: 1_Pooling/config.json
 BLOCK_BYTES = 1 << 20
 _MARGIN_BYTES = 500_000_000  # left free: the disk is not ours alone
 _TELL_EVERY_S = 0.2
@@ -119,6 +120,7 @@ class Part:
     def __init__(self, job: Job, file: RemoteFile) -> None:
         self.file, self._job = file, job
         self._whole, self._path = job.folder / file.name, job.folder / f"{file.name}.part"
+        self._path.parent.mkdir(exist_ok=True)
         if self._whole.is_file():
             self._whole.replace(self._path)
         self._stream = self._path.open("a+b")

@@ -88,7 +88,8 @@ def _vectors(store: SqliteStore, model: str) -> Iterator[str]:
     if missing:
         yield f"chunks without a vector: {missing}"
     for name in store.vector_models():
-        short = json.loads(name).get("name", name) if name.startswith("{") else name
+        record = json.loads(name) if name.startswith("{") else {}
+        short = record.get("name", name)
         ((least, most),) = store.file.rows(
             "SELECT min(length(data)), max(length(data)) FROM vector WHERE model = ?", name
         )
@@ -97,7 +98,7 @@ def _vectors(store: SqliteStore, model: str) -> Iterator[str]:
             continue
         for id, data in store.file.rows("SELECT id, data FROM vector WHERE model = ?", name):
             norm = float(np.linalg.norm(np.frombuffer(data, "<f4")))
-            if not abs(norm - 1) < 1e-3:
+            if not abs(norm - 1) < 1e-3 and record.get("normalise", True):
                 yield f"vector {id} of {short} has length {norm:.3f}, not 1"
 
 

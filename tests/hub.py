@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+BRANCH, BRANCH_REVISION = "refs/pr/1", "1" * 40
 NAME = "acme/tiny-chat"
 _BLOCK = 64 * 1024
 
@@ -55,6 +56,7 @@ class FakeHub:
         self.cdn: FakeHub | None = None  # where files really are
         self.block_s = 0.0  # pause after every block
         self.html = False  # a log-in page for everything
+        self.only_on_branch: set[str] = set()  # files that the main branch lacks, and BRANCH has
         self._stop = threading.Event()
         hub = self
 
@@ -92,9 +94,12 @@ class FakeHub:
             _send(request, 200, b"<html>Please log in</html>")
         elif request.path == f"/api/models/{NAME}/revision/main":
             _send(request, 200, json.dumps({"id": NAME, "sha": REVISION}).encode())
-        elif request.path == f"/api/models/{NAME}/tree/{REVISION}":
-            _send(request, 200, json.dumps(self._tree()).encode())
-        elif match := re.fullmatch(rf"/{NAME}/resolve/{REVISION}/([^/]+)", request.path):
+        elif request.path == f"/api/models/{NAME}/revision/refs%2Fpr%2F1":
+            _send(request, 200, json.dumps({"id": NAME, "sha": BRANCH_REVISION}).encode())
+        elif match := re.fullmatch(rf"/api/models/{NAME}/tree/(\w{{40}})\?recursive=true", request.path):
+            hidden = self.only_on_branch if match[1] == REVISION else set()
+            _send(request, 200, json.dumps([e for e in self._tree() if e["path"] not in hidden]).encode())
+        elif match := re.fullmatch(rf"/{NAME}/resolve/(?:{REVISION}|{BRANCH_REVISION})/(.+)", request.path):
             self._send_file(request, match[1])
         else:
             _send(request, 404, b"not found")

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ragkit.config import REPOSITORY, Settings, default_data_dir, prepare_environment, prepare_process
+from ragkit.config import (
+    REPOSITORY,
+    Settings,
+    default_data_dir,
+    prepare_environment,
+    prepare_process,
+    save,
+    saved,
+)
 from ragkit.errors import UsageError
 
 
@@ -73,3 +81,51 @@ def test_upload_folders_of_dead_processes_are_removed(
     mine = prepare_process(tmp_path)
     assert mine.is_dir() and alive.is_dir() and not dead.exists()
     assert os.environ["GRADIO_TEMP_DIR"] == str(mine)
+
+
+def test_what_the_page_saves_is_read_at_the_next_start_and_the_rest_stays(data: Path) -> None:
+    save(data, model="acme/tiny", precision="4bit")
+    (data / "settings.json").write_text(json.dumps({"passages": 3, "later": "设置", **saved(data)}))
+    save(data, model="quotes")
+    assert saved(data) == {"passages": 3, "later": "设置", "model": "quotes", "precision": "4bit"}
+    assert list(data.glob("settings.json*")) == [data / "settings.json"]
+    (data / "settings.json").write_text(json.dumps({"model": "acme/tiny", "precision": "4bit"}))
+    settings = Settings.load()
+    assert (settings.model, settings.precision) == ("acme/tiny", "4bit")
+    assert Settings.load(model="quotes").model == "quotes"  # a flag wins
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_saving_keeps_a_file_that_only_its_owner_may_read_so(data: Path) -> None:
+    (data / "settings.json").write_text('{"llm_key": "secret"}')
+    (data / "settings.json").chmod(0o600)
+    save(data, model="quotes")
+    assert (data / "settings.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_settings_file_that_cannot_be_read_is_not_written_over(data: Path) -> None:
+    (data / "settings.json").write_text("{")
+    with pytest.raises(UsageError):
+        save(data, model="quotes")
+    assert (data / "settings.json").read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("kept", "given", "model"),
+    [
+        (
+            {"model": "quotes"},
+            {"llm": "http://h/v1"},
+            "",
+        ),  # saved for answers here: no name of a server's model
+        ({"model": "quotes", "llm": ""}, {"llm": "http://h/v1"}, ""),
+        ({"model": "quotes"}, {"llm": "http://h/v1", "model": "served"}, "served"),
+        ({"model": "served", "llm": "http://h/v1"}, {}, "served"),
+    ],
+)
+def test_a_model_that_was_saved_is_not_taken_for_the_one_of_a_server(
+    data: Path, kept: dict[str, str], given: dict[str, str], model: str
+) -> None:
+    (data / "settings.json").write_text(json.dumps(kept))
+    settings = Settings.load(**given)
+    assert (settings.llm, settings.model) == ("http://h/v1", model)

@@ -30,6 +30,12 @@ def test_what_is_not_a_models_name_is_refused(tmp_path: Path, name: str) -> None
     assert models.DEFAULT in caught.value.hint
 
 
+def test_a_known_embedding_model_may_be_asked_for_by_the_last_part_of_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE"):
+        download("bge-m3", data_dir=tmp_path, hub=Hub(offline=True))
+    assert (tmp_path / "models" / "BAAI--bge-m3.part").is_dir()
+
+
 def test_a_disk_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where the folder should be", encoding="utf-8")
     with pytest.raises(ModelError, match=r"cannot write .*models"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from ragkit import embedding
 from ragkit.errors import ModelError
@@ -20,17 +21,57 @@ def test_vectors_are_unit_length_float32() -> None:
     assert embedder.embed([]).size == 0
 
 
-def test_the_record_names_what_makes_a_vector() -> None:
-    one = embedding.ModelRecord("m", "r", query_prefix="q: ")
-    assert one.key != embedding.ModelRecord("m", "r").key != embedding.ModelRecord("m", "s").key
-    assert one.key == embedding.ModelRecord("m", "r", query_prefix="q: ").key
-
-
 def test_a_cancel_between_two_batches_keeps_the_first() -> None:
     model = WordEmbedding()
     texts = [f"text {n}" for n in range(embedding.BATCH + 5)]
     vectors = embedding.wrap(model).embed(texts, cancelled=lambda: bool(model.embedded))
     assert len(vectors) == embedding.BATCH
+
+
+def test_a_cancel_gives_the_first_texts_only_and_batches_gives_all_that_is_done() -> None:
+    model = WordEmbedding()
+    texts = ["a long text that comes last"] + ["b"] * embedding.BATCH
+    embedder = embedding.wrap(model)
+    assert len(embedder.embed(texts, cancelled=lambda: bool(model.embedded))) == 0
+    model.embedded.clear()
+    ((rows, vectors),) = embedder.batches(texts, cancelled=lambda: bool(model.embedded))
+    assert rows == list(range(1, embedding.BATCH + 1)) and vectors.shape == (embedding.BATCH, 64)
+
+
+def test_texts_of_like_length_share_a_batch_within_its_tokens() -> None:
+    assert embedding.plan_batches([5, 900, 7, 6, 800], tokens=1800) == [[0, 3, 2], [4, 1]]
+    assert embedding.plan_batches([5, 900, 7, 6, 800], tokens=1000) == [[0, 3, 2], [4], [1]]
+    assert embedding.plan_batches([4000, 3], tokens=1000) == [[1], [0]]
+    sizes = [len(batch) for batch in embedding.plan_batches([1] * (2 * embedding.BATCH + 1))]
+    assert sizes == [embedding.BATCH, embedding.BATCH, 1]
+    assert embedding.plan_batches([]) == []
+
+
+class Broken(WordEmbedding):
+    """Gives these values in place of vectors."""
+
+    values: list[float]
+
+    def _vector(self, text: str) -> list[float]:
+        return self.values[: len(text)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_vectors_that_are_no_numbers_are_an_error(value: float) -> None:
+    embedder = embedding.wrap(Broken(values=[1.0, value]))
+    with pytest.raises(ModelError, match="no numbers"):
+        embedder.embed(["xx"])
+    with pytest.raises(ModelError, match="no numbers"):
+        embedder.embed_query("xx")
+
+
+def test_vectors_of_another_dimension_are_an_error() -> None:
+    embedder = embedding.wrap(Broken(values=[1.0, 2.0, 3.0]))
+    assert embedder.embed(["xxx", "yyy"]).shape == (2, 3)
+    with pytest.raises(ModelError, match="shape"):
+        embedder.embed_query("xx")
+    with pytest.raises(ModelError, match="shape"):
+        embedder.embed(["xxx", "xx"])
 
 
 def test_a_failing_model_raises_our_error() -> None:
@@ -57,16 +98,47 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         embedding.load(str(tmp_path), "cpu")
 
 
-def test_the_bundled_model_knows_english_and_admits_that_it_does_not_know_chinese() -> None:
-    embedder = embedding.load("auto", "cpu")
-    assert embedder.record.key == embedding.BUNDLED.key
-    leave, holiday, engine = embedder.embed(["annual leave", "vacation days", "diesel engine"])
+@pytest.fixture(scope="module")
+def bundled() -> embedding.Embedder:
+    return embedding.load("auto", "cpu")
+
+
+TEXTS = ["annual leave " * n + "is ten days" for n in (1, 90, 7, 300, 2, 30, 0)]
+
+
+def test_the_bundled_models_vectors_are_those_of_sentence_transformers(bundled: embedding.Embedder) -> None:
+    plain = SentenceTransformer(str(embedding.bundled_folder()), device="cpu", local_files_only=True)
+    ours, theirs = bundled.embed(TEXTS), plain.encode_document(TEXTS)
+    assert (ours * theirs).sum(axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
+    assert bundled.embed_query(TEXTS[0]) @ plain.encode_query(TEXTS[0]) == pytest.approx(1.0, abs=1e-6)
+    assert np.linalg.norm(ours, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-6)
+    assert plain.max_seq_length == bundled.record.max_tokens
+
+
+def test_the_order_and_the_company_of_a_text_change_nothing(bundled: embedding.Embedder) -> None:
+    ours = bundled.embed(TEXTS)
+    order = [3, 0, 6, 2, 5, 1, 4]
+    assert bundled.embed([TEXTS[row] for row in order]) == pytest.approx(ours[order], abs=1e-5)
+    assert bundled.embed([TEXTS[3]])[0] == pytest.approx(ours[3], abs=1e-5)
+
+
+def test_llamaindexs_own_calls_give_the_same_vectors(bundled: embedding.Embedder) -> None:
+    assert bundled.model.get_text_embedding(TEXTS[0]) == pytest.approx(
+        list(bundled.embed(TEXTS[:1])[0]), abs=1e-5
+    )
+
+
+def test_the_bundled_model_knows_english_and_admits_that_it_does_not_know_chinese(
+    bundled: embedding.Embedder,
+) -> None:
+    leave, holiday, engine = bundled.embed(["annual leave", "vacation days", "diesel engine"])
     assert leave @ holiday > leave @ engine
     assert (
-        embedder.unknown_share("公司的年假制度是什么？")
-        > 0.15
-        > embedder.unknown_share("What is annual leave?")
+        bundled.unknown_share("公司的年假制度是什么？")
+        > embedding.UNKNOWN_LIMIT
+        > bundled.unknown_share("What is annual leave?")
     )
-    # The class of LlamaIndex must add no instruction of its own.
-    plain = embedder.model._model.encode("annual leave", normalize_embeddings=True)  # type: ignore[attr-defined]
-    assert float(plain @ leave) == pytest.approx(1.0, abs=1e-4)
+    assert (
+        bundled.languages == ("en",)
+        and bundled.unknown_shares["zh"] > 0.5 > 0.01 > bundled.unknown_shares["en"]
+    )

@@ -220,6 +220,18 @@ def test_a_stop_keeps_what_was_said(library: Engine) -> None:
                 assert event.answer.stopped and event.answer.text == said == "一"
 
 
+def test_answers_under_way_can_be_ended_and_waited_for(library: Engine) -> None:
+    engine, _ = with_model(library, ["一", "二", "三", "四"])
+    with engine:
+        assert engine.stop_answers(0.1)  # there is none
+        answer = engine.stream("年假有多少天？")
+        assert not isinstance(next(answer), Done)
+        assert not engine.stop_answers(0.1)  # its reader stands still
+        rest = list(answer)
+        assert isinstance(rest[-1], Done) and rest[-1].answer.stopped
+        assert engine.stop_answers(0.1)
+
+
 def test_a_model_that_fails_raises_one_clear_error(library: Engine) -> None:
     engine, _ = with_model(library, RuntimeError("out of memory"))
     with engine, pytest.raises(GenerationError, match="out of memory") as caught:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,14 +19,7 @@ from tests.tiny import GOLDEN, llama
 REFERENCE = json.loads((GOLDEN / "tokenizer_reference.json").read_text(encoding="utf-8"))
 NEVER = frozenset[int]()
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny matrices: a second thread only waits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=["plain", "dynamic", "linear", "bias"])

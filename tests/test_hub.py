@@ -13,9 +13,9 @@ from filelock import FileLock
 from ragkit import models
 from ragkit.download import download
 from ragkit.errors import ModelError, UsageError
-from ragkit.hub import Hub
+from ragkit.hub import SAFETENSORS_AT, Hub
 from ragkit.transfer import Transfer
-from tests.hub import FORBIDDEN, NAME, REVISION, FakeHub, tiny_model
+from tests.hub import BRANCH, BRANCH_REVISION, FORBIDDEN, NAME, REVISION, FakeHub, tiny_model
 
 SHARD = "model-00002-of-00002.safetensors"
 
@@ -350,3 +350,54 @@ def _until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.02)
+
+
+# --- Embedding models ---------------------------------------------------------------------------------
+
+EMBEDDING = {
+    "config.json": b'{"hidden_size": 32}',
+    "tokenizer.json": b"{}",
+    "modules.json": b"[]",
+    "1_Pooling/config.json": b'{"pooling_mode": "cls"}',
+    "model.safetensors": b"weights",
+}
+
+
+def test_an_embedding_model_comes_with_the_settings_of_its_modules(
+    hub: FakeHub, get: Callable[..., Path], tmp_path: Path
+) -> None:
+    unwanted = {
+        "onnx/config.json": b"{}",
+        "1_Pooling/model.bin": b"pickle",
+        "2_Dense/evil.py": b"raise SystemExit",
+    }
+    hub.files = EMBEDDING | FORBIDDEN | unwanted
+    folder = get()
+    brought = {f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()}
+    assert brought == {*EMBEDDING, models.MANIFEST}
+    assert (folder / "1_Pooling" / "config.json").read_bytes() == EMBEDDING["1_Pooling/config.json"]
+    assert models.embeds(folder) and models.missing(folder) == models.damaged(folder) == []
+    (folder / "1_Pooling" / "config.json").unlink()
+    assert models.missing(folder) == ["1_Pooling/config.json"]
+
+
+def test_an_embedding_model_is_not_offered_for_chatting(
+    hub: FakeHub, get: Callable[..., Path], tmp_path: Path
+) -> None:
+    hub.files = dict(EMBEDDING)
+    get()
+    assert list(models.local_models(tmp_path, hub_cache=tmp_path / "none")) == []
+    assert models.find_local(NAME, tmp_path) is not None
+
+
+def test_safetensors_that_lie_on_a_known_branch_alone_are_fetched_from_there(
+    hub: FakeHub, get: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files = EMBEDDING | {"pytorch_model.bin": b"pickle"}
+    hub.only_on_branch = {"model.safetensors"}
+    with pytest.raises(ModelError, match=r"no model\.safetensors"):
+        get()
+    monkeypatch.setitem(SAFETENSORS_AT, NAME, BRANCH)
+    folder = get()
+    manifest = models.Manifest.load(folder)
+    assert manifest and manifest.revision == BRANCH_REVISION and "model.safetensors" in manifest.files

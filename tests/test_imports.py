@@ -18,7 +18,9 @@ ROOT = Path(ragkit.__file__).parent.parent
 LEVELS = (
     {"errors", "schema"},
     {"config", "text", "vectors", "log", "models"},
+    {"embedding_records"},
     {
+        "embedding_model",
         "prompts",
         "citations",
         "quotes",
@@ -40,6 +42,7 @@ LEVELS = (
         "hub",
         "locks",
         "model_facts",
+        "known_facts",
         "worker",
     },
     {"archive", "backfill", "sqlite_search", "retrieval", "download", "loading", "responses"},
@@ -48,7 +51,7 @@ LEVELS = (
     {"index", "answering", "portable"},
     {"library", "watch"},
     {"engine", "profiles", "doctor"},
-    {"llamaindex"},
+    {"llamaindex", "choices"},
     {"ui", "commands"},
     {"__main__"},
     {"demo"},

@@ -226,7 +226,7 @@ def test_within_one_drop_nothing_replaces_anything(engine: Engine, tmp_path: Pat
 
 
 def test_a_broken_upload_can_be_mended_by_a_good_one_of_the_same_name(engine: Engine, tmp_path: Path) -> None:
-    assert [f.code for f in engine.add([upload(tmp_path, "a.pdf", "no PDF")]).failed] == ["broken_file"]
+    assert [f.code for f in engine.add([upload(tmp_path, "a.pdf", "no PDF")]).failed] == ["mislabelled_file"]
     engine.add([upload(tmp_path, "b.md", "好。")])
     report = engine.add([upload(tmp_path, "a.pdf", "still no PDF")])
     assert not report.conflicts and len(report.failed) == 1

@@ -31,21 +31,15 @@ from ragkit.internlm2 import (
     save_llama,
 )
 from ragkit.internlm2_tokenizer import load_tokenizer, stop_ids
+from tests import tiny
+from tests.tiny import GOLDEN
 
-GOLDEN = Path(__file__).parent / "data" / "internlm2-golden"
 CHECKPOINTS = ["plain", "dynamic", "linear", "bias"]
 ATTENTION = ["eager", "sdpa"]
 ORIGINAL_LENGTH = 64  # max_position_embeddings of all four
 TOLERANCE = 1e-4  # logits up to 10; the largest difference measured is 3.4e-5 (linear, 100 tokens)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny matrices: a second thread only waits, and on a busy machine for long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +71,7 @@ def case(request, models, reference) -> Iterator[tuple[PreTrainedModel, dict[str
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A whole InternLM2 folder: dynamic rope, and the tokenizer."""
-    path = shutil.copytree(GOLDEN / "dynamic", tmp_path / "model")
-    return Path(shutil.copytree(GOLDEN / "tokenizer", path, dirs_exist_ok=True))
+    return tiny.golden(tmp_path / "model", "dynamic")
 
 
 # Equality with the original
@@ -312,8 +305,7 @@ def test_an_exported_folder_is_read_by_transformers_alone(tmp_path):
     golden = json.loads((GOLDEN / "tokenizer_reference.json").read_text(encoding="utf-8"))
     lengths = {"dynamic": 100, "bias": 40}
     for name in lengths:
-        source = shutil.copytree(GOLDEN / name, tmp_path / f"internlm2-{name}")
-        shutil.copytree(GOLDEN / "tokenizer", source, dirs_exist_ok=True)
+        source = tiny.golden(tmp_path / f"internlm2-{name}", name)
         export_llama(source, tmp_path / name)
         assert {path.name for path in (tmp_path / name).iterdir()} == {
             "config.json",

@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerFast
 
 from ragkit.errors import ModelError
 from ragkit.internlm2_tokenizer import load_tokenizer, read_sentencepiece, stop_ids
+from tests.tiny import GOLDEN
 
-FOLDER = Path(__file__).parent / "data" / "internlm2-golden" / "tokenizer"
+FOLDER = GOLDEN / "tokenizer"
 CHAT_TOKENS = {
     "<|plugin|>": 1504,
     "<|interpreter|>": 1505,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +63,17 @@ def test_disk_use_counts_database_and_originals(engine: Engine, tmp_path: Path) 
     engine.add([(tmp_path / "a", "a.md")])
     use = engine.disk_use()
     assert use.originals == 15_000 and use.database > 15_000 and use.total == use.database + use.originals
+
+
+def test_a_removal_on_the_page_is_cleared_away_behind_it(engine: Engine, tmp_path: Path) -> None:
+    """In a library of 100,000 chunks the clearing takes seconds, and the page once waited for it."""
+    (tmp_path / "secret").write_text(SECRET * 30, encoding="utf-8")
+    engine.add([(tmp_path / "secret", "secret.md")])
+    engine.start()
+    engine.remove([document.id for document in engine.documents()])
+    assert engine.documents() == []
+    deadline = time.monotonic() + 30
+    while engine._store.is_unclean():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert found(engine, "绝密计划书", "绝密", "zqxjkv", "secret.md") == []

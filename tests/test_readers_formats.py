@@ -74,7 +74,7 @@ def test_the_charset_of_a_page_is_found(tmp_path: Path, page: bytes, encoding: s
     assert (parsed.text, parsed.encoding) == ("中文", encoding)
 
 
-def test_a_page_that_scripts_build_is_empty_and_says_why(tmp_path: Path) -> None:
+def test_a_page_that_scripts_build_has_no_text_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(NoText) as caught:
         read(write(tmp_path, "a.html", b"<title>App</title><div id=root></div><script>run()</script>"))
     assert "JavaScript" in caught.value.hint

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ragkit.engine import Engine
+from ragkit.errors import UnsupportedFile, UsageError
 from tests.fakes import WordEmbedding
 
 Make = Callable[..., Path]
@@ -158,3 +159,41 @@ def test_the_same_content_under_two_names_is_stored_and_embedded_once_and_found_
     (docs / "a.md").unlink()
     engine.sync(docs)
     assert [hit.source for hit in engine.search("年假")] == ["docs/b.md"]
+
+
+# ── Single files ──
+
+
+def test_a_single_file_is_synced_alone(engine: Engine, folder: Make) -> None:
+    docs = folder(**{"a.md": "甲。", "b.md": "乙。", "NOTES": "没有后缀的文件。"})
+    assert engine.sync(docs / "a.md").added == ("docs/a.md",)
+    assert engine.sync(docs / "NOTES").added == ("docs/NOTES",)
+    assert engine.sync(docs / "a.md").unchanged == 1
+    folder(**{"a.md": "甲的新内容。"})
+    assert engine.sync(docs / "a.md").updated == ("docs/a.md",)
+    (docs / "a.md").unlink()
+    assert engine.sync(docs / "a.md").removed == ("docs/a.md",)
+    assert sources(engine) == ["docs/NOTES"]
+
+
+def test_a_file_of_a_mirrored_folder_is_synced_within_it(engine: Engine, folder: Make) -> None:
+    docs = folder(**{"sub/a.md": "甲。", "b.md": "乙。"})
+    engine.sync(docs)
+    folder(**{"sub/a.md": "甲的新内容。", "b.md": "乙的新内容。"})
+    assert engine.sync(docs / "sub" / "a.md").updated == ("docs/sub/a.md",)
+    assert "新内容" not in engine.text(next(d.id for d in engine.documents() if d.path == "b.md"))
+    archive(docs / "z.zip", **{"c.md": "丙。"})
+    assert engine.sync(docs / "z.zip").added == ("docs/z.zip/c.md",)
+
+
+def test_a_single_file_that_is_not_there_or_that_nobody_reads_is_told(engine: Engine, folder: Make) -> None:
+    docs = folder(**{"a.exe": "MZ"})
+    with pytest.raises(UsageError):
+        engine.sync(docs / "nothing.md")
+    engine.sync(folder(**{"sub/a.md": "甲。"}))
+    (docs / "sub").rename(docs.parent / "elsewhere")
+    with pytest.raises(UsageError, match="not there"):
+        engine.sync(docs / "sub")
+    with pytest.raises(UnsupportedFile):
+        engine.sync(docs / "a.exe")
+    assert sources(engine) == ["docs/sub/a.md"], "a folder that is not there removes nothing"

@@ -40,6 +40,13 @@ def internlm2(folder: Path, seed: int = 0, **config: object) -> Path:
     return folder
 
 
+def golden(folder: Path, name: str = "plain") -> Path:
+    """Write one of the golden checkpoints with the golden tokenizer: a whole InternLM2 folder."""
+    for part in (name, "tokenizer"):
+        shutil.copytree(GOLDEN / part, folder, dirs_exist_ok=True)
+    return folder
+
+
 def llama(folder: Path, *, template: str | None = LLAMA_TEMPLATE) -> Path:
     """Write a Llama chat model with a byte-level tokenizer that has no beginning-of-text token."""
     pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]  # 256 and one merge: a GGUF must have one

@@ -35,6 +35,7 @@ def doctor(settings: config.Settings, options: argparse.Namespace) -> int:
     report = doctor.examine(
         settings,
         model=options.model,
+        embedding=options.embedding,
         load=not options.no_load,
         port=options.port,
         on_check=lambda check: line.show(check.id),

@@ -11,13 +11,14 @@ import locale
 import re
 import urllib.request
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 from ragkit import __version__, config, models
 from ragkit.config import HubAccess, Settings
-from ragkit.doctor import machine, models_here, selfcheck, tokenizer
+from ragkit.doctor import embedding_here, machine, models_here, selfcheck, tokenizer
 from ragkit.doctor.report import Check, Report, guarded, render, without_secrets
 from ragkit.errors import UsageError
 from ragkit.schema import Language
@@ -31,6 +32,7 @@ def examine(
     settings: Settings,
     *,
     model: str | None = None,
+    embedding: str | None = None,
     load: bool = True,
     port: int = PORT,
     hub: HubAccess | None = None,
@@ -39,8 +41,10 @@ def examine(
     """Look at everything, and tell `on_check` of each result as it comes.
 
     `model` (a folder, a .gguf file, or the name of a model that is here) is checked as well, and run unless `load` is
-    False. Raises UsageError when there is no such model.
+    False. `embedding` (a folder, or a known name) is checked in place of the embedding model in use. Raises UsageError
+    when there is no such model.
     """
+    settings = replace(settings, embedding=embedding) if embedding else settings
     access = hub or config.hub_access()
     where = _place(model, settings) if model else None
     secrets = _secrets(settings, access)
@@ -66,6 +70,7 @@ def _all(settings: Settings, access: HubAccess, where: Path | None, load: bool, 
         "system.python": machine.python,
         "system.packages": machine.packages,
         "system.sqlite": machine.sqlite,
+        "system.ocr": machine.recognition,
         "storage.folders": lambda: machine.folders(settings),
         "storage.disk": lambda: machine.disk(settings.data_dir),
         "storage.library": lambda: machine.library(settings.kb),
@@ -75,7 +80,7 @@ def _all(settings: Settings, access: HubAccess, where: Path | None, load: bool, 
         # From here on torch is needed, whose import takes seconds.
         "system.torch": machine.torch,
         "system.memory": models_here.memories,
-        "embedding.run": lambda: models_here.embedder(settings),
+        "embedding.run": lambda: embedding_here.embedder(settings),
         "models.here": lambda: models_here.local_models(settings.data_dir),
         "models.tokenizer": lambda: tokenizer.found_tokenizer(settings),
     }

@@ -27,6 +27,7 @@ from ragkit.config import REPOSITORY, HubAccess, Settings
 from ragkit.doctor.report import Check, check, quoted
 from ragkit.load_plan import INTERNLM2_1_8B
 from ragkit.migrations import MIGRATIONS
+from ragkit.readers import ocr
 
 _SQLITE = (3, 32, 0)  # iif()
 _LOW_DISK_BYTES = 1 << 30
@@ -133,6 +134,12 @@ def sqlite(
         fts5=able,
         needed=".".join(map(str, _SQLITE)),
     )
+
+
+def recognition(able: bool | None = None) -> Check:
+    """Whether scanned pages can be read: an option, so that its absence is no fault."""
+    able = ocr.available() if able is None else able
+    return check("system.ocr", "ocr_ok" if able else "ocr_missing", available=able)
 
 
 # ── Folders and knowledge base ──

@@ -1,4 +1,4 @@
-"""The doctor's look at models: what fits this machine, the embedding model, and the language models that lie here.
+"""The doctor's look at models: what fits this machine, and what lies here.
 
 Every check takes the facts that it judges as arguments; nothing is fetched, and no language model is loaded.
 """
@@ -6,16 +6,15 @@ Every check takes the facts that it judges as arguments; nothing is fetched, and
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ragkit import embedding, models
-from ragkit.config import Settings
+from ragkit import models
 from ragkit.doctor.report import Check, check, quoted
 from ragkit.errors import ModelError
-from ragkit.load_plan import INTERNLM2_1_8B, PRECISIONS, DeviceFacts, ModelFacts, fitting, plan_load
+from ragkit.known_facts import KNOWN
+from ragkit.load_plan import INTERNLM2_1_8B, PRECISIONS, DeviceFacts, fitting, plan_load
 
 _UNLIMITED = 1 << 60
 
@@ -30,53 +29,6 @@ def devices() -> list[DeviceFacts]:
     if best.kind == "cuda":
         return [*(device_facts(f"cuda:{n}") for n in range(torch.cuda.device_count())), device_facts("cpu")]
     return [best] if best.kind == "cpu" else [best, device_facts("cpu")]
-
-
-def _internlm2(name: str, width: int, layers: int, heads: int, feed_forward: int) -> ModelFacts:
-    """The figures of a larger InternLM2, from its config.json; the vocabulary is the same in all."""
-    matrices = width * (heads + 16) * 128 + width * width + 3 * width * feed_forward
-    vocab = INTERNLM2_1_8B.vocab * width
-    parameters = layers * (matrices + 2 * width) + 2 * vocab + width
-    return replace(
-        INTERNLM2_1_8B,
-        name=name,
-        folder=Path(name),
-        parameters=parameters,
-        matrix_parameters=layers * matrices,
-        largest_parameters=vocab,
-        bytes_by_dtype=(("BF16", 2 * parameters),),
-        disk_bytes=2 * parameters,
-        layers=layers,
-        hidden=width,
-    )
-
-
-_SMOLLM2 = replace(
-    INTERNLM2_1_8B,
-    name=models.SMOLLM2,
-    folder=Path(models.SMOLLM2),
-    model_type="llama",
-    parameters=134_515_008,  # embedding and output are one
-    matrix_parameters=106_168_320,
-    largest_parameters=49_152 * 576,
-    bytes_by_dtype=(("GGUF", 92_871_040),),
-    disk_bytes=92_871_040,
-    layers=30,
-    kv_heads=3,
-    head_dim=64,
-    hidden=576,
-    vocab=49_152,
-    max_positions=8192,
-    gguf="SmolLM2-135M-Instruct.gguf",
-)
-KNOWN: tuple[ModelFacts, ...] = (
-    _internlm2("internlm2-chat-20b", 6144, 48, 48, 16_384),
-    _internlm2("internlm2_5-7b-chat", 4096, 32, 32, 14_336),
-    _internlm2("internlm2-chat-7b", 4096, 32, 32, 14_336),
-    replace(INTERNLM2_1_8B, name="internlm2_5-1_8b-chat"),
-    INTERNLM2_1_8B,
-    _SMOLLM2,
-)
 
 
 def memories() -> Iterator[Check]:
@@ -123,35 +75,6 @@ def memory(device: DeviceFacts, *, quantiser: bool) -> Check:
     )
 
 
-_SAMPLES = {
-    "en": "The warranty of the pump ends after two years.",
-    "zh": "水泵的保修期为两年，请妥善保管发票。",
-}
-
-
-def embedder(settings: Settings) -> Iterator[Check]:
-    """The embedding model: its files, one real embedding, and how much of each language it knows."""
-    where = settings.embedding
-    if where == "off":
-        yield check("embedding.run", "embedding_off")
-        return
-    if where == "auto":
-        yield check("embedding.files", "embedding_files", folder=str(embedding.bundled_folder()))
-    started = time.monotonic()
-    model = embedding.load(where, settings.device)
-    vectors = model.embed(list(_SAMPLES.values()))  # (2, dim)
-    alike = float(vectors[0] @ vectors[1])
-    yield check(
-        "embedding.run",
-        "embedding_ok" if alike < 0.999 else "embedding_wrong",  # false for NaN, too
-        model=model.record.name,
-        dimensions=vectors.shape[1],
-        seconds=round(time.monotonic() - started, 2),
-        unknown_en=round(model.unknown_share(_SAMPLES["en"]), 3),
-        unknown_zh=round(model.unknown_share(_SAMPLES["zh"]), 3),
-    )
-
-
 def local_models(data_dir: Path, hub_cache: Path | None = None) -> Iterator[Check]:
     """The models that lie here, their files against their hashes, and the downloads that did not end."""
     whole = list(models.local_models(data_dir, hub_cache=hub_cache))
@@ -161,6 +84,9 @@ def local_models(data_dir: Path, hub_cache: Path | None = None) -> Iterator[Chec
     for folder in sorted(downloads.iterdir()) if downloads.is_dir() else ():
         name = folder.name.removesuffix(".part").replace("--", "/", 1)
         if folder.is_dir() and not folder.name.startswith(".") and name not in {m.name for m in whole}:
+            if models.embeds(folder) and folder.suffix != ".part" and not models.missing(folder):
+                yield _local(models.LocalModel(name, folder), "embedding")
+                continue
             yield check(
                 f"models.{name}",
                 "local_incomplete",
@@ -171,8 +97,8 @@ def local_models(data_dir: Path, hub_cache: Path | None = None) -> Iterator[Chec
         yield check("models.none", "models_none", model=models.DEFAULT)
 
 
-def _local(model: models.LocalModel) -> Check:
-    id, folder = f"models.{model.name}", str(model.path)
+def _local(model: models.LocalModel, group: str = "models") -> Check:
+    id, folder = f"{group}.{model.name}", str(model.path)
     if rotten := models.damaged(model.path):
         return check(
             id,

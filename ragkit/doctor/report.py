@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ragkit.doctor.text import FIX, GROUPS, MACHINE, SUMMARY, Saying, State
+from ragkit.doctor.text_embedding import EMBEDDING
 from ragkit.doctor.text_models import MODELS
 from ragkit.errors import RagkitError
 from ragkit.schema import Language
 
 T = TypeVar("T")
-OUTCOMES: Final = MACHINE | MODELS
+OUTCOMES: Final = MACHINE | EMBEDDING | MODELS
 _MARKS: Final[dict[State, str]] = {"ok": "✓", "warn": "!", "fail": "✗", "skipped": "-"}
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s]*@")
 

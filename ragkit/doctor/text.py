@@ -102,6 +102,12 @@ MACHINE: Final[dict[str, Outcome]] = {
         "Install torch with CUDA: https://pytorch.org/get-started/locally/",
         "请安装带 CUDA 的 torch：https://pytorch.org/get-started/locally/",
     ),
+    "ocr_ok": Outcome("ok", "scanned pages can be recognised (rapidocr)", "可以识别扫描件（rapidocr）"),
+    "ocr_missing": Outcome(
+        "skipped",
+        "scanned pages are not recognised; to have that: {python} -m pip install rapidocr onnxruntime",
+        "不识别扫描件；需要的话：{python} -m pip install rapidocr onnxruntime",
+    ),
     "sqlite_ok": Outcome("ok", "SQLite {version} with FTS5", "SQLite {version}，支持 FTS5"),
     "sqlite_unfit": Outcome(
         "fail",

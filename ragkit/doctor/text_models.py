@@ -30,21 +30,6 @@ STEPS: Final[dict[str, Saying]] = {
 }
 
 MODELS: Final[dict[str, Outcome]] = {
-    # Embedding model
-    "embedding_off": Outcome("skipped", "switched off: search goes by words", "已关闭：按关键词检索"),
-    "embedding_files": Outcome("ok", "files as published: {folder}", "文件与发布版一致：{folder}"),
-    "embedding_ok": Outcome(
-        "ok",
-        "{model} works: {dimensions} dimensions, {seconds:.1f} s with loading; unknown words: English {unknown_en:.0%}, "
-        "Chinese {unknown_zh:.0%}",
-        "{model} 正常：{dimensions} 维，含加载 {seconds:.1f} 秒；未登录词：英文 {unknown_en:.0%}，中文 {unknown_zh:.0%}",
-    ),
-    "embedding_wrong": Outcome(
-        "fail",
-        "{model} gives vectors that are no numbers or all alike",
-        "{model} 给出的向量无效或全部相同",
-        "{python} -m pip install --force-reinstall sentence-transformers",
-    ),
     # Language models on this machine
     "models_none": Outcome(
         "warn",

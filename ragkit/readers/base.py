@@ -5,11 +5,13 @@ Nothing here knows of a file format.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 
-from ragkit.errors import BrokenFile, FileTooLarge, NoText
+from ragkit.errors import EmptyFile, FileTooLarge, NoText
+from ragkit.readers.encodings import known, to_text
+from ragkit.readers.kinds import looks_like as looks_like
+from ragkit.readers.kinds import mislabelled as mislabelled
 from ragkit.schema import Block, BlockKind, Parsed
 
 MAX_BYTES = 200_000_000  # of the file
@@ -19,43 +21,7 @@ MAX_HEADING_CHARS = 200  # a longer one is a paragraph: misused heading styles, 
 _NEWLINES = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")  # all that str.splitlines() takes for a line's end
 # Control characters, lone surrogates, BOMs (concatenated files carry them inside) and non-characters.
 _DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
-# ESC, BS and the separators are not counted: logs with colours are text.
-_BINARY = re.compile("[\x00-\x07\x0e-\x1a]")
-_BINARY_SHARE = 0.02  # random bytes hold 0.09 of these
-
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: it begins with the same two bytes
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_MAGIC = (
-    (b"%PDF-", "a PDF"),
-    (b"PK\x03\x04", "a ZIP archive or an Office file"),
-    (b"\xd0\xcf\x11\xe0", "an old Office file (.doc, .xls, .ppt)"),
-    (b"{\\rtf", "an RTF file"),
-    (b"\x89PNG", "an image"),
-    (b"\xff\xd8\xff", "an image"),
-    (b"GIF8", "an image"),
-    (b"\x7fELF", "a program"),
-    (b"\x1f\x8b", "a gzip archive"),
-)
 _BLANK_LINE = re.compile(r"\n[ \t\u00a0\u3000]*\n\s*")
-
-
-def looks_like(data: bytes) -> str:
-    """Name the kind of file that `data` begins like, or ""."""
-    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
-
-
-def mislabelled(data: bytes, expected: str) -> BrokenFile:
-    """The error for a file whose content is not what its name says."""
-    kind = looks_like(data)
-    return BrokenFile(
-        f"This is not {expected}" + (f" but {kind}." if kind else ", or it is damaged."),
-        "Give it the right file extension." if kind else "Open and save it again, or fetch a fresh copy.",
-    )
 
 
 def clean(text: str) -> str:
@@ -64,36 +30,31 @@ def clean(text: str) -> str:
 
 
 def decode(data: bytes, *, declared: str = "") -> tuple[str, str]:
-    """Decode by rule and clean: BOM, what the document declares, UTF-8, GB18030; with the encoding's name.
+    """Decode by the rules of `encodings.to_text` and clean; with the encoding's name.
 
-    Never by statistics alone (8 bytes of GB18030 were once taken for cp949), never with lost bytes.
+    `declared` is what the document says that its encoding is, in the document's own words.
     """
     if looks_like(data):
         raise mislabelled(data, "a text file")
-    bom = next((name for mark, name in _BOMS if data.startswith(mark)), "")
-    for encoding in (bom,) if bom else filter(None, (declared, "utf-8", "gb18030")):
-        if encoding == "gb18030" and encoding != declared and _is_damaged_utf8(data):
-            break
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if len(_BINARY.findall(text)) > _BINARY_SHARE * len(text):
-            raise BrokenFile("This is not a text file: it is full of control characters.", _SAVE_AS_UTF8)
-        return clean(text), encoding
-    raise BrokenFile("The text is damaged, or in an encoding that is not known here.", _SAVE_AS_UTF8)
+    text, encoding = to_text(data, known(declared))
+    return clean(text), encoding
 
 
-_SAVE_AS_UTF8 = "If it is text, open it in an editor and save it as UTF-8."
+def text_of(data: bytes, *, declared: str = "") -> tuple[str, str]:
+    """`decode` a file that is text as a whole, and refuse one that is too long, before it is decoded where that shows."""
+    check_length(len(data) // 4)  # no encoding takes more than four bytes a character
+    text, encoding = decode(data, declared=declared)
+    check_length(len(text))
+    return text, encoding
 
 
-def _is_damaged_utf8(data: bytes) -> bool:
-    """GB18030 decodes most broken UTF-8 without complaint, into garbage: tell such a file by its whole
-    three-byte sequences, which are rare in true GB18030 (1 in 100 characters)."""
-    text = data.decode("utf-8", errors="replace")
-    broken = text.count("\ufffd")
-    whole = len(re.findall("[\u0800-\ufffc\U00010000-\U0010ffff]", text))
-    return whole > broken
+def without_text(text: str, hint: str = "") -> EmptyFile | NoText:
+    """The error for a document that gave no block: white space alone, or content without words."""
+    if text.strip():
+        return NoText("There is no text in this file.", hint or "Check that it is the right one.")
+    return EmptyFile(
+        "There is no text in this file, only white space.", hint or "Check that it is the right one."
+    )
 
 
 def paragraphs(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:

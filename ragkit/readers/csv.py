@@ -8,8 +8,7 @@ import re
 from collections import Counter
 from itertools import islice
 
-from ragkit.errors import EmptyFile
-from ragkit.readers.base import MAX_CHARS, TextBuilder, check_length, decode
+from ragkit.readers.base import MAX_CHARS, TextBuilder, text_of, without_text
 from ragkit.readers.tables import table_text
 from ragkit.schema import Parsed
 
@@ -21,11 +20,9 @@ _SEPARATOR_LINE = re.compile(r"\s*sep=([,;\t|:])\n", re.I)  # for Excel, which d
 
 def parse(data: bytes) -> Parsed:
     """Read a .csv or .tsv. Where its quotes do not close, they are taken for ordinary characters."""
-    check_length(len(data) // 4)
-    text, encoding = decode(data)
-    check_length(len(text))
+    text, encoding = text_of(data)
     if not text.strip():
-        raise EmptyFile("There is no text in this file, only white space.")
+        raise without_text(text)
     told = _SEPARATOR_LINE.match(text)
     if told:
         text, separator = text[told.end() :], told[1]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from lxml import etree
 
-from ragkit.errors import EmptyFile
-from ragkit.readers.base import Outline, TextBuilder, decode, one_line
+from ragkit.readers.base import Outline, TextBuilder, decode, one_line, without_text
 from ragkit.schema import BlockKind, Parsed
 
 _NOT_CONTENT = (
@@ -23,46 +23,79 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LAYOUT_SIGNS = ("table", "ul", "ol", "pre", "blockquote", *_HEADINGS)
 
 _DECLARED = re.compile(rb"<(?:meta[^>]*?charset|\?xml[^>]*?encoding)\s*=\s*[\"']?\s*([\w-]+)", re.I)
-# What browsers take these names for: the larger set that real pages are written in. Only names from here
-# are believed; Python knows codecs ("unicode_escape", "idna") that no page may choose.
-_LABELS = {
-    "gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030", "big5": "big5hkscs", "big5-hkscs": "big5hkscs",
-    "shift_jis": "cp932", "euc-jp": "euc_jp", "euc-kr": "cp949", "iso-8859-1": "cp1252", "us-ascii": "cp1252",
-    "koi8-r": "koi8-r",
-    **{f"windows-125{n}": f"cp125{n}" for n in range(9)},
-    **{f"iso-8859-{n}": f"iso8859-{n}" for n in (2, 5, 7, 9, 15)},
-}  # fmt: skip
-
-
-def parse(data: bytes) -> Parsed:
-    """Read a page; its title is that of its head, else its first top heading."""
-    declared = _DECLARED.search(data, 0, 2048)
-    label = declared[1].decode("ascii").lower() if declared else ""
-    text, encoding = decode(data, declared=_LABELS.get(label, ""))
-    if not text.strip():
-        raise EmptyFile("There is no text in this file, only white space.")
-    # As bytes, because lxml takes no str with an encoding declaration in it.
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    root = etree.fromstring(text.encode("utf-8"), parser)
-    page = _Page()
-    title = ""
-    if root is not None:  # nothing but white space and comments
-        title = next((one_line("".join(node.itertext())) for node in root.iter("title")), "")
-        etree.strip_elements(root, *_NOT_CONTENT, with_tail=False)
-        page.walk(root)
-    return page.text.build(title=title or page.first_heading, encoding=encoding, hint_if_empty=_HINT)
-
+_IS_XHTML = re.compile(r"\s*<\?xml|[^>]*<html[^>]*\sxmlns=", re.I)
+_SELF_CLOSED = re.compile(r"<([a-zA-Z][\w:-]*)(\s[^<>]*)?/>")
+_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 
 _HINT = "If the page builds its text with JavaScript, save it from the browser, or print it to PDF."
 
 
-class _Page:
+def parse(data: bytes) -> Parsed:
+    """Read a page; its title is that of its head, else its first top heading."""
+    markup, encoding = decode_page(data)
+    text = TextBuilder()
+    page = add_page(markup, text)
+    if not page.has_text:
+        raise without_text(markup, _HINT)
+    return text.build(title=page.title or page.first_heading, encoding=encoding, hint_if_empty=_HINT)
+
+
+def decode_page(data: bytes, *, declared: str = "") -> tuple[str, str]:
+    """Decode a page; with its encoding. What came with it (in a mail) counts before what stands in it."""
+    inside = _DECLARED.search(data, 0, 2048)
+    return decode(data, declared=declared or (inside[1].decode("ascii") if inside else ""))
+
+
+class Page(NamedTuple):
+    """What a page says of itself."""
+
+    title: str
+    first_heading: str
+    has_text: bool
+
+
+def add_page(
+    markup: str,
+    text: TextBuilder,
+    *,
+    outline: Outline | None = None,
+    chapter: str = "",
+    above: tuple[str, ...] = (),
+) -> Page:
+    """Add the blocks of a page to `text`.
+
+    `above` stands before every path of headings. `outline` is where the page before this one ended;
+    `chapter` heads a page that has no heading of its own at the top.
+    """
+    if _IS_XHTML.match(markup[:2048]):  # HTML takes <title/> for the beginning of a title
+        markup = _SELF_CLOSED.sub(_open_and_close, markup)
+    # As bytes, because lxml takes no str with an encoding declaration in it.
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
+    root = etree.fromstring(markup.encode("utf-8"), parser) if markup.strip() else None
+    if root is None:  # nothing but white space and comments
+        return Page("", "", False)
+    title = next((one_line("".join(node.itertext())) for node in root.iter("title")), "")
+    etree.strip_elements(root, *_NOT_CONTENT, with_tail=False)
+    walker = _Walker(text, outline or Outline(), chapter, above)
+    walker.walk(root)
+    return Page(title, walker.first_heading, walker.has_text)
+
+
+def _open_and_close(tag: re.Match[str]) -> str:
+    name, attributes = tag[1], tag[2] or ""
+    return tag[0] if name.lower() in _VOID else f"<{name}{attributes}></{name}>"
+
+
+class _Walker:
     """Walks the tree without recursion (hostile pages nest 2,000 deep) and collects blocks."""
 
-    def __init__(self) -> None:
-        self.text = TextBuilder()
+    def __init__(self, text: TextBuilder, outline: Outline, chapter: str, above: tuple[str, ...]) -> None:
         self.first_heading = ""
-        self._outline = Outline()
+        self.has_text = False
+        self._text = text
+        self._outline = outline
+        self._chapter = chapter
+        self._above = above
         self._inline: list[str] = []  # text since the last block began or ended
         self._whole: etree._Element | None = None  # the heading or cell that is open: nothing inside ends it
         self._listing: etree._Element | None = None  # the <pre> that is open
@@ -150,8 +183,18 @@ class _Page:
             self._bullet, self._after_item = False, bullet
 
     def _add(self, text: str, kind: BlockKind, *, gap: str = "\n\n") -> None:
-        self.text.add(text, kind, heading=self._outline.path, gap=gap)
+        if not text.strip():
+            return
+        if self._chapter and not self.has_text and kind != "heading":
+            self._outline.enter(1, self._chapter)
+            self._text.add(self._chapter, "heading", heading=self._path)
+        self._text.add(text, kind, heading=self._path, gap=gap)
+        self.has_text = True
         self._after_item = False
+
+    @property
+    def _path(self) -> tuple[str, ...]:
+        return self._above + self._outline.path
 
 
 _SPACE = re.compile(r"[ \t\n\r\f]+")

@@ -11,8 +11,16 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ragkit.errors import BrokenFile, EmptyFile, FileTooLarge, TruncatedFile
-from ragkit.readers.base import MAX_HEADING_CHARS, TextBuilder, check_length, clean, decode, one_line
+from ragkit.errors import BrokenFile, FileTooLarge, TruncatedFile
+from ragkit.readers.base import (
+    MAX_HEADING_CHARS,
+    TextBuilder,
+    check_length,
+    clean,
+    one_line,
+    text_of,
+    without_text,
+)
 from ragkit.readers.tables import table_text
 from ragkit.schema import Parsed
 
@@ -32,11 +40,9 @@ class Literal(str):
 
 def parse(data: bytes) -> Parsed:
     """Read a .json, .jsonl or .ndjson file; its title is the one that its top object has."""
-    check_length(len(data) // 4)
-    text, encoding = decode(data)
-    check_length(len(text))
+    text, encoding = text_of(data)
     if not text.strip():
-        raise EmptyFile("There is no text in this file, only white space.")
+        raise without_text(text)
     values = list(documents(text, Object))
     writer = _Writer()
     writer.write(values[0] if len(values) == 1 else values)

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ragkit.errors import EmptyFile
-from ragkit.readers.base import MAX_HEADING_CHARS, Outline, check_length, decode, trim
+from ragkit.readers.base import MAX_HEADING_CHARS, Outline, text_of, trim, without_text
 from ragkit.schema import Block, BlockKind, Parsed
 
 _FRONT_MATTER = re.compile(
@@ -37,14 +36,12 @@ class _Line(NamedTuple):
 
 def parse(data: bytes) -> Parsed:
     """Read a Markdown file; its title is the front matter's, else the first top heading's."""
-    check_length(len(data) // 4)
-    text, encoding = decode(data)
-    check_length(len(text))
+    text, encoding = text_of(data)
     front = _FRONT_MATTER.match(text)
     scanner = Scanner(text, front.end() if front else 0)
     blocks = tuple(scanner.blocks())
     if not blocks:
-        raise EmptyFile("There is no text in this file.")
+        raise without_text(text)
     named = _TITLE.search(front[1]) if front else None
     title = plain_heading(named[1].strip("\"'")) if named else ""
     return Parsed(text, blocks, title or scanner.first_top_heading, encoding)

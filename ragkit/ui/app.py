@@ -12,7 +12,9 @@ from typing import Any, Final
 import gradio as gr
 from starlette.middleware import Middleware
 
+from ragkit.choices import WANTED
 from ragkit.config import ASSETS, Settings
+from ragkit.load_plan import LABELS
 from ragkit.schema import Language
 from ragkit.ui import render, render_library, serving
 from ragkit.ui.boot import Boot
@@ -27,6 +29,7 @@ from ragkit.ui.chat import (
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
 from ragkit.ui.serving import Login
+from ragkit.ui.settings import ModelSettings
 from ragkit.ui.shell import LOOPBACK, Shell
 from ragkit.ui.strings import HTML_LANG, TABLES, Strings, choose
 
@@ -36,10 +39,24 @@ MAX_FILE_SIZE: Final = "1gb"  # above the reader's own limit, whose error names 
 
 # app.js sends what was clicked in our own HTML as an event "ragkit"; these pass it on to a handler.
 _SHOW_TURN: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("show_turn", detail))'
-_ROW_ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("row_action", detail))'
+_ROW_ACTION: Final = (
+    'element.addEventListener("ragkit", ({ detail }) => '
+    'trigger(detail.id ? "row_action" : "queue_action", detail))'
+)
 _JOB_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
     'trigger(detail.action === "cancel" ? "cancel_job" : "resolve_conflicts", detail))'
+)
+_MODEL_ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("model_action", detail))'
+_LABELS: Final = (
+    "tab_chat",
+    "tab_library",
+    "tab_settings",
+    "ask",
+    "drop",
+    "precision",
+    "precision_info",
+    "precision_automatic",
 )
 _QUIETLY: Final[dict[str, Any]] = {"api_visibility": "private", "show_progress": "hidden"}
 _AT_ONCE: Final[dict[str, Any]] = {**_QUIETLY, "queue": False}
@@ -63,6 +80,7 @@ class _Page:
         self._settings = settings
         self._say = translations(settings)
         self._log_file = f"{settings.data_dir.name}/log/ragkit.log"
+        self._models = ModelSettings(boot, settings, self.strings, self._log_file)
         self._overview = Overview(boot, settings, shared=shared)
         self._examples: dict[Language, list[str]] = json.loads(
             (ASSETS / "examples.json").read_text(encoding="utf-8")
@@ -80,10 +98,14 @@ class _Page:
                 self._build_chat()
             with gr.Tab(self._say("tab_library"), id="library") as library:
                 self._build_library()
+            with gr.Tab(self._say("tab_settings"), id="settings") as models:
+                self._build_settings(app, models)
         painted = [self._top, self._table, self._about]
         app.load(self._paint, None, painted, **_AT_ONCE)
         app.load(self._greet, None, self._chatbot, **_AT_ONCE)
-        self._clock.tick(self._tick, None, [*painted, self._clock], **_AT_ONCE)
+        self._clock.tick(
+            self._tick, self._precision, [*painted, *self._model_panels, self._clock], **_AT_ONCE
+        )
         library.select(self._paint, None, painted, **_AT_ONCE)
 
     # ── Chat ──
@@ -140,6 +162,7 @@ class _Page:
                 api_description="Ask the knowledge base. Gives the answer's text, with its sources as [1], "
                 "and the sources as HTML.",
             )
+        self._sources = panel
         panel.show_turn(self._show_turn, conversation, panel, **_AT_ONCE)
         self._chatbot.clear(self._show_nothing, None, panel, **_AT_ONCE)
         self._chatbot.undo(self._show_nothing, None, panel, **_AT_ONCE)
@@ -193,9 +216,45 @@ class _Page:
             self._table.row_action(library.row, desk, outcome, trigger_mode="multiple", **one_at_a_time),
         ]
         job.cancel_job(library.cancel, desk, job, **_AT_ONCE)
+        # At once: a job that is paused holds the place that the others wait for.
+        self._table.queue_action(library.queue, None, self._table, **_AT_ONCE)
         for done in jobs:
             # Vectors are made from now on: look again until they are complete.
             done.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)
+            # A document may be gone: its passages come back from the server, which knows.
+            done.then(self._show_nothing, None, self._sources, **_AT_ONCE)
+
+    # ── Settings ──
+
+    def _build_settings(self, app: gr.Blocks, tab: gr.Tab) -> None:
+        say, settings = self._say, self._models
+        with gr.Row(elem_id="settings-row", equal_height=False):
+            with gr.Column(scale=5, elem_id="models-column"):
+                now = _html("", "model-now", js=_MODEL_ACTION)
+                precision = gr.Radio(
+                    [
+                        (say("precision_automatic") if wanted == "auto" else LABELS[wanted], wanted)
+                        for wanted in WANTED
+                    ],
+                    value=self._settings.precision,
+                    label=say("precision"),
+                    info=say("precision_info"),
+                    elem_id="precision",
+                )
+                listed = _html("", "models", js=_MODEL_ACTION)
+            with gr.Column(scale=2, elem_id="machine-column"):
+                machine = _html("", "machine")
+        painted = [now, listed, machine]
+        app.load(lambda: self._boot.model.precision or self._settings.precision, None, precision, **_AT_ONCE)
+        changes = [
+            tab.select(settings.open, precision, painted, **_AT_ONCE),
+            now.model_action(settings.act, precision, painted, **_AT_ONCE),
+            listed.model_action(settings.act, precision, painted, **_AT_ONCE),
+        ]
+        precision.change(settings.paint, precision, painted, **_AT_ONCE)
+        self._precision, self._model_panels = precision, painted
+        for change in changes:
+            change.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)
 
     # ── The whole page ──
 
@@ -203,8 +262,12 @@ class _Page:
         strings, overview = self.strings(request), self._overview
         return overview.top_bar(strings), overview.documents(strings), overview.about(strings)
 
-    def _tick(self, request: gr.Request) -> tuple[Any, ...]:
-        return *self._paint(request), gr.skip() if not self._overview.settled() else gr.Timer(active=False)
+    def _tick(self, precision: str, request: gr.Request) -> tuple[Any, ...]:
+        # Asked before anything is painted, so that what changes in between is painted at the next tick; and
+        # again, because painting can begin a new look at the models.
+        settled = self._overview.settled() and self._models.settled()
+        painted = (*self._paint(request), *self._models.paint(precision, request))
+        return *painted, gr.Timer(active=False) if settled and self._models.settled() else gr.skip()
 
 
 def _html(value: Any, elem_id: str, *, js: str | None = None) -> gr.HTML:
@@ -218,7 +281,7 @@ def translations(settings: Settings) -> gr.I18n:
         strings = Strings(language)
         opening = render.Status("busy", strings("state_opening"), strings("state_opening_long"))
         tables[HTML_LANG[language]] = {
-            **{key: strings(key) for key in ("tab_chat", "tab_library", "ask", "drop")},
+            **{key: strings(key) for key in _LABELS},
             **{
                 key: text for key, text in TABLES[language].items() if "." in key
             },  # Gradio's own, said better

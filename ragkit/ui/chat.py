@@ -189,6 +189,8 @@ def message(exchange: Exchange, strings: Strings) -> Message:
     )
     if exchange.error:
         parts.append(markup.note("failed", exchange.error))
+    elif exchange.done and answer.stopped:  # not by the user, whose stop ends the handler before this
+        parts.append(markup.note("weak", strings("note_stopped")))
     elif exchange.done and answer.weak:
         parts.append(markup.note("weak", strings("note_weak")))
     if exchange.done and answer.hits and not answer.refused:

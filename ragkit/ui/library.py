@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -115,11 +115,14 @@ class Library:
                 return engine.remove(known)
             return engine.reread(known, progress=progress, cancel=desk.cancel)
 
-        if action in _QUEUE:
-            _QUEUE[action](self._boot.engine(OPEN_TIMEOUT_S))
-            yield gr.skip(), self._table(strings)
-        elif action in {"delete", "reread"}:
+        if action in {"delete", "reread"}:
             yield from self._job(work, desk, strings)
+
+    def queue(self, event: gr.EventData, request: gr.Request) -> str:
+        """Hold, let go on, or drop what waits to be read."""
+        if act := _QUEUE.get(_text(event, "action")):
+            act(self._boot.engine(OPEN_TIMEOUT_S))
+        return self._table(self._strings_for(request))
 
     def cancel(self, desk: Desk, request: gr.Request) -> str:
         """Ask the job under way to stop; the file in hand is let go."""
@@ -151,8 +154,10 @@ class Library:
             told = strings("internal_error", log=self._log_file)
             yield render_library.job_error(told, "", strings), self._table(strings)
         else:
-            desk.conflicts = job.result.conflicts
-            yield render_library.job_report(job.result, strings), self._table(strings)
+            # What was asked about before this job is still to be answered.
+            desk.conflicts = tuple(dict.fromkeys((*desk.conflicts, *job.result.conflicts)))
+            report = replace(job.result, conflicts=desk.conflicts)
+            yield render_library.job_report(report, strings), self._table(strings)
 
 
 def _text(event: gr.EventData, name: str) -> str:

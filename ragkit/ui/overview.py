@@ -33,7 +33,7 @@ class Overview:
             engine is not None and engine.embedding.state in {"waiting", "loading"}
         ):
             return False
-        if self._boot.model.state in {"choosing", "loading"}:
+        if self._boot.slot.moving:
             return False
         if engine is None:
             return True
@@ -114,14 +114,16 @@ def status(boot: Boot, strings: Strings) -> Status:
         long = strings("state_samples_long", done=done, total=total)
         return Status("busy", strings("state_samples"), long)
     name, detail = profile(boot, engine, strings)
-    failure = boot.model.error
+    failure, chosen = boot.model.error, boot.model.profile
+    failed = strings("load_failed", name=chosen.name) if chosen else strings("model_failed")
     return Status(
         "busy" if boot.model.state == "loading" else "ok",
         name,
         detail,
         search(engine, strings),
-        error=strings("model_failed") if failure else "",
+        error=failed if failure else "",
         cause=str(failure) if failure else "",
+        done=boot.model.done if boot.model.state == "loading" else None,
     )
 
 
@@ -131,7 +133,7 @@ def profile(boot: Boot, engine: Engine, strings: Strings) -> tuple[str, str]:
     if model.state == "loading" and model.profile:
         size = f"{model.needed_bytes / 1e9:.1f} GB" if model.needed_bytes else ""
         long = strings("model_loading_long", percent=round(100 * model.done), label=model.label, size=size)
-        return strings("model_loading", name=model.profile.name), " ".join(long.split())
+        return strings("model_loading", name=model.profile.name), " ".join(long.split()).replace(" ;", ";")
     if engine.profile == "quotes":
         return strings("profile_quotes"), strings("profile_quotes_long")
     chosen = model.profile

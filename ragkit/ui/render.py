@@ -58,17 +58,19 @@ class Status:
     search: str = ""
     error: str = ""  # what went wrong, with the next step
     cause: str = ""  # the same as the engine said it
+    done: float | None = None  # of a model that is being loaded, 0 to 1
 
 
 def top_bar(status: Status, strings: Strings) -> str:
     """Brand, badge of what is running, language and theme; an alert beneath when it cannot run."""
     full = " · ".join(filter(None, (status.name, status.detail, status.search)))
     search = f'<span class="badge-search">{escape(status.search)}</span>' if status.search else ""
+    bar = "" if status.done is None else progress_bar(status.done, status.name)
     language = escape(strings("switch_language_long"))
     return f"""<header class="top-bar">
 <div class="brand">{_logo()}<h1>ragkit</h1></div>
 <div class="tools">
-<span class="badge {status.tone}" role="status" title="{escape(full)}"><i></i><b>{escape(status.name)}</b>
+<span class="badge {status.tone}" role="status" title="{escape(full)}"><i></i><b>{escape(status.name)}</b>{bar}
 <span class="badge-detail">{escape(status.detail)}</span>{search}</span>
 <button type="button" id="language" class="tool" lang="{"en" if strings.language == "zh" else "zh-CN"}"
  title="{language}" aria-label="{language}" data-confirm="{escape(strings("switch_language_confirm"))}"
@@ -76,6 +78,11 @@ def top_bar(status: Status, strings: Strings) -> str:
 <button type="button" id="theme" class="tool" title="{escape(strings("switch_theme"))}"
  aria-label="{escape(strings("switch_theme"))}">{icon(ICON_MOON, 16)}</button>
 </div></header>{_alert(status)}"""
+
+
+def progress_bar(done: float, label: str) -> str:
+    """A bar that is filled to `done`, 0 to 1."""
+    return f'<progress max="100" value="{round(100 * done)}" aria-label="{escape(label)}"></progress>'
 
 
 def _alert(status: Status) -> str:

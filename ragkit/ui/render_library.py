@@ -12,7 +12,7 @@ from html import escape
 from pathlib import PurePath, PurePosixPath
 from typing import Final
 
-from ragkit.readers import FORMATS
+from ragkit.readers import shown_formats
 from ragkit.schema import Conflict, Coverage, Document, Failure, Progress, SyncReport
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
@@ -174,7 +174,7 @@ def about(facts: About, strings: Strings) -> str:
         name, share = facts.replacement
         rows.append((strings("about_replacing", name=name), f"{share:.0%}"))
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows if value)
-    formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in FORMATS)
+    formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in shown_formats())
     watched = "".join(
         f'<dt title="{escape(folder)}">{escape(PurePath(folder).name)}</dt><dd>{escape(state)}</dd>'
         for folder, state in facts.watched

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,16 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
     with ExitStack() as sites:
 
-        def make(*, llm: ScriptedLLM | None = None, kb: Path | None = None, start: bool = True) -> Site:
+        def make(
+            *,
+            llm: ScriptedLLM | None = None,
+            kb: Path | None = None,
+            start: bool = True,
+            watch: Sequence[Path] = (),
+        ) -> Site:
             data = tmp_path_factory.mktemp("data")
             settings = Settings(data_dir=data, kb=kb or data / "library" / "default")
-            boot = Boot(settings, llm=llm, embed_model=WordEmbedding())
+            boot = Boot(settings, llm=llm, embed_model=WordEmbedding(), watch=watch)
             app = build_app(boot, settings)
             served = launch(app, settings, port=serving.free_port("127.0.0.1", 17860))
             sites.callback(boot.close)

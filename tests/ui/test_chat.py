@@ -54,6 +54,11 @@ def test_a_weak_match_says_so_and_a_refusal_has_no_sources_to_show() -> None:
     assert "cite-all" not in chat.message(exchange(refused=True), EN)["content"]
 
 
+def test_an_answer_that_a_switch_of_models_ended_says_so() -> None:
+    assert "another model was chosen" in chat.message(exchange(stopped=True), EN)["content"]
+    assert "another model" not in chat.message(exchange(), EN)["content"]
+
+
 def test_a_program_gets_the_text_or_the_error() -> None:
     conversation = Conversation({"t1": exchange()})
     message = chat.message(conversation.exchanges["t1"], EN)

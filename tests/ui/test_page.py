@@ -7,52 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
 from tests.fakes import ScriptedLLM
 from tests.ui.conftest import Serve, Site, Visit
+from tests.ui.steps import ask, delete, drop, open_library, row, send
 
 pytestmark = pytest.mark.browser
-
-
-def send(page: Page, question: str) -> Locator:
-    """Send a question and give the message that its answer appears in."""
-    before = page.locator("#chatbot .bot.message").count()
-    page.fill("#ask textarea", question)
-    page.press("#ask textarea", "Enter")
-    return page.locator("#chatbot .bot.message").nth(before)
-
-
-def ask(page: Page, question: str) -> Locator:
-    """Send a question, wait until its answer is whole, and give the message."""
-    answer = send(page, question)
-    expect(answer).to_contain_text(re.compile(r"^(?!Loading content)\s*\S"))
-    expect(page.locator("#ask .submit-button")).to_be_visible()
-    expect(page.locator("#ask textarea")).to_be_enabled()
-    return answer
-
-
-def open_library(page: Page) -> None:
-    page.get_by_role("tab").nth(1).click()
-    expect(page.locator("#documents table, #documents .docs-empty")).to_be_visible()
-
-
-def drop(page: Page, *files: tuple[str, bytes]) -> None:
-    """Put files on the drop zone and wait for what becomes of them."""
-    page.locator("#drop input[type=file]").set_input_files(
-        [{"name": name, "mimeType": "application/octet-stream", "buffer": content} for name, content in files]
-    )
-    expect(page.locator("#job .job:not(.running)").first).to_be_visible()
-
-
-def row(page: Page, name: str) -> Locator:
-    return page.locator("#documents tbody tr", has_text=name)
-
-
-def delete(page: Page, name: str) -> None:
-    row(page, name).locator("[data-action=delete]").click()
-    page.locator("#confirm button[value=yes]").click()
-    expect(row(page, name)).to_have_count(0)
 
 
 # ── Chat ──
@@ -220,109 +181,6 @@ def test_the_theme_is_switched_and_stays(visit: Visit, site: Site) -> None:
 # ── Knowledge base ──
 
 
-def test_a_dropped_file_is_asked_about_survives_a_reload_and_is_deleted(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    before = page.locator("#documents tbody tr").count()
-    drop(
-        page,
-        ("海豚计划.md", "# 海豚计划\n\n海豚计划的负责人是欧阳青。\n".encode()),
-        ("penguin.txt", b"The penguin budget is 4711 euros.\n"),
-    )
-    expect(row(page, "海豚计划.md")).to_be_visible()
-    expect(page.locator("#documents tbody tr")).to_have_count(before + 2)
-    page.get_by_role("tab").first.click()
-    expect(ask(page, "海豚计划的负责人是谁？")).to_contain_text("欧阳青")
-    expect(page.locator("#sources .src-doc").first).to_have_text("海豚计划.md")
-    open_library(page)
-    delete(page, "海豚计划.md")
-    page.reload()
-    open_library(page)
-    expect(row(page, "penguin.txt")).to_be_visible()
-    expect(row(page, "海豚计划.md")).to_have_count(0)
-    delete(page, "penguin.txt")
-
-
-def test_a_deletion_that_is_not_confirmed_deletes_nothing(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    row(page, "faq_en.md").locator("[data-action=delete]").click()
-    expect(page.locator("#confirm")).to_contain_text("faq_en.md")
-    page.locator("#confirm button").first.click()
-    expect(row(page, "faq_en.md")).to_be_visible()
-
-
-def test_a_long_job_shows_where_it_is_and_can_be_cancelled(
-    visit: Visit, serve: Serve, tmp_path: Path
-) -> None:
-    page = visit(serve(kb=tmp_path / "kb"))
-    open_library(page)
-    # Long enough that reading them all would take seconds.
-    sentences = "".join(f"第{number}句话说的是另一件事情。" for number in range(2500))
-    files = [(f"file{number}.txt", f"第{number}份。{sentences}".encode()) for number in range(60)]
-    page.locator("#drop input[type=file]").set_input_files(
-        [{"name": name, "mimeType": "text/plain", "buffer": content} for name, content in files]
-    )
-    expect(page.locator("#job .running .job-count")).to_contain_text("/ 60")
-    page.locator("#job [data-action=cancel]").click()
-    expect(page.locator("#job .job:not(.running)")).to_contain_text("已取消")
-    assert 0 < page.locator("#documents tbody tr").count() < 60
-
-
-def test_a_document_is_read_again_by_keyboard_too(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    row(page, "faq_en.md").locator("[data-action=reread]").click()
-    expect(page.locator("#job .job.done")).to_be_visible()
-    page.locator("#job [data-close]").click()
-    row(page, "faq_en.md").locator("[data-action=reread]").press("Enter")
-    expect(page.locator("#job .job.done")).to_be_visible()
-    expect(row(page, "faq_en.md").locator(".pill.ready")).to_be_visible()
-
-
-def test_a_broken_file_says_what_is_wrong_and_harms_nothing(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    drop(page, ("坏文件.pdf", b"%PDF-1.4 not really"), ("good.md", b"# Good\n\nThe zebra code is 815.\n"))
-    expect(page.locator("#job .job.partly")).to_contain_text("坏文件.pdf")
-    expect(row(page, "坏文件.pdf").locator(".pill.failed")).to_be_visible()
-    expect(row(page, "坏文件.pdf").locator(".doc-error")).to_contain_text("损坏")
-    expect(row(page, "good.md").locator(".pill.failed")).to_have_count(0)
-    delete(page, "坏文件.pdf")
-    delete(page, "good.md")
-
-
-def test_a_name_that_is_taken_by_other_content_is_asked_about(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    drop(page, ("plan.md", b"The first plan mentions walrus.\n"))
-    expect(row(page, "plan.md")).to_have_count(1)
-    page.locator("#job [data-close]").click()
-    drop(page, ("plan.md", b"The second plan mentions narwhal.\n"))
-    expect(page.locator("#job .conflict")).to_contain_text("plan.md")
-    page.locator("#job [data-action=keep_both]").click()
-    expect(page.locator("#documents tbody tr", has_text="plan")).to_have_count(2)
-    expect(page.locator("#job .conflict")).to_have_count(0)
-    for _ in range(2):
-        last = page.locator("#documents tbody tr", has_text="plan").count()
-        page.locator("#documents tbody tr", has_text="plan").first.locator("[data-action=delete]").click()
-        page.locator("#confirm button[value=yes]").click()
-        expect(page.locator("#documents tbody tr", has_text="plan")).to_have_count(last - 1)
-
-
-def test_a_dropped_folder_is_refused_with_the_command_that_takes_it(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    page.evaluate(
-        """() => {
-            const drop = new Event("drop", { bubbles: true, cancelable: true });
-            drop.dataTransfer = { items: [{ webkitGetAsEntry: () => ({ isDirectory: true }) }], files: [] };
-            document.querySelector("#drop button").dispatchEvent(drop);
-        }"""
-    )
-    expect(page.locator("#drop-folder")).to_contain_text("python -m ragkit sync FOLDER")
-
-
 def test_a_hostile_file_stays_text(visit: Visit, site: Site) -> None:
     page = visit(site)
     open_library(page)
@@ -367,22 +225,6 @@ def test_an_engine_that_cannot_open_says_so_on_the_page(visit: Visit, serve: Ser
     page = visit(serve(kb=tmp_path))
     expect(page.locator("#top [role=alert]")).to_be_visible()
     expect(ask(page, "xtuner是什么？").locator(".note.failed")).to_be_visible()
-
-
-def test_what_the_command_line_added_meanwhile_is_shown(visit: Visit, site: Site, tmp_path: Path) -> None:
-    page = visit(site)
-    (tmp_path / "meanwhile.md").write_text("# Meanwhile\n\nThe gecko arrived.\n", encoding="utf-8")
-    site.boot.engine().sync(tmp_path)
-    open_library(page)
-    expect(row(page, "meanwhile.md")).to_be_visible()
-
-
-def test_an_empty_library_invites_to_add_documents(visit: Visit, serve: Serve, tmp_path: Path) -> None:
-    page = visit(serve(kb=tmp_path / "kb"))
-    ask(page, "xtuner是什么？")
-    expect(page.locator("#sources .verdict")).to_contain_text("知识库还是空的")
-    open_library(page)
-    expect(page.locator("#documents .docs-empty")).to_be_visible()
 
 
 def test_a_program_gets_the_answer_as_plain_text(site: Site) -> None:

@@ -1,0 +1,167 @@
+"""What can answer on this machine, and whether each fits it at each precision. Loads and downloads nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from ragkit import models, profiles
+from ragkit.config import Settings
+from ragkit.errors import ModelError, RagkitError
+from ragkit.known_facts import known_facts
+from ragkit.load_plan import (
+    DeviceFacts,
+    LoadPlan,
+    ModelFacts,
+    Precision,
+    best_fitting,
+    plan_first,
+    plan_load,
+)
+from ragkit.profiles import Profile
+from ragkit.schema import QUOTES
+
+SERVER = "server"
+Wanted = Precision | Literal["auto"]
+WANTED: tuple[Wanted, ...] = ("auto", *get_args(Precision))
+
+_UNLIMITED = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether a model fits this machine at one precision.
+
+    `plan` is how it would be loaded; with "short" what it would take, and `instead` a precision that fits.
+    """
+
+    state: Literal["fits", "short", "impossible"]
+    plan: LoadPlan | None = None
+    free_bytes: int = 0
+    instead: LoadPlan | None = None
+    cause: str = ""  # of "impossible"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something that answers, or would once it was downloaded. `id` is all that the browser knows of it."""
+
+    id: str
+    profile: Profile
+    here: bool = True
+    size_bytes: int = 0  # of its files, or of the download
+    licence: str = ""
+    fits: Mapping[Wanted, Fit] | None = None  # of a model in this process
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The whole list, and the devices that it was made for."""
+
+    choices: tuple[Choice, ...]
+    devices: tuple[DeviceFacts, ...]
+
+    def find(self, choice_id: str) -> Choice | None:
+        return next((choice for choice in self.choices if choice.id == choice_id), None)
+
+
+def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
+    """List what there is: quotes, the server, the models here, the known ones that are not. Imports torch.
+
+    `released` is the memory that would be free, by device, because the model in use would go.
+    """
+    machine: list[DeviceFacts] = []
+    try:
+        machine = profiles.devices(settings, released)
+        problem = ""
+    except RagkitError as error:  # a device that is not there
+        problem = error.message
+    choices = [Choice(QUOTES, profiles.QUOTES_PROFILE)]
+    if settings.llm:
+        name = settings.model or urlsplit(settings.llm).netloc or settings.llm
+        choices.append(Choice(SERVER, Profile("server", name, url=settings.llm)))
+    choices += [_local(profile, machine, problem) for profile in _profiles_here(settings)]
+    names = {choice.profile.name for choice in choices}
+    for known in models.CATALOGUE:
+        if known.name not in names:
+            facts = known_facts(known.name)
+            choices.append(
+                Choice(
+                    _id(known.name),
+                    Profile("local", known.name, languages=known.languages),
+                    here=False,
+                    size_bytes=known.download_bytes,
+                    licence=known.licence,
+                    fits=_fits(facts, machine, problem) if facts else None,
+                )
+            )
+    return Survey(tuple(choices), tuple(machine))
+
+
+def fit(model: ModelFacts, devices: Sequence[DeviceFacts], wanted: Wanted, *, quantiser: bool) -> Fit:
+    """Whether a model fits the first device that it can; what it lacks is told for the first of all."""
+    first = devices[0]
+    try:
+        plan = plan_first(model, devices, wanted, quantiser=quantiser)
+    except ModelError as error:
+        needed = _endless(model, first, wanted, quantiser)
+        if needed is None:
+            return Fit("impossible", cause=error.message)
+        others = (best_fitting(model, device, quantiser=quantiser) for device in devices)
+        instead = next(filter(None, others), None)
+        return Fit("short", needed, first.free_bytes, instead)
+    free = next(device.free_bytes for device in devices if device.device == plan.device)
+    return Fit("fits", plan, free)
+
+
+def _endless(model: ModelFacts, device: DeviceFacts, wanted: Wanted, quantiser: bool) -> LoadPlan | None:
+    """The plan if memory were not the question; 'auto' ends at 4bit where there is little."""
+    device = replace(device, free_bytes=_UNLIMITED)
+    for precision in ("4bit", "auto") if wanted == "auto" else (wanted,):
+        try:
+            return plan_load(model, device, precision, quantiser=quantiser)
+        except ModelError:
+            continue
+    return None
+
+
+def _profiles_here(settings: Settings) -> Iterator[Profile]:
+    """The model that the settings name by its folder, and those in the usual places."""
+    seen: set[Path] = set()
+    if settings.model and settings.model != QUOTES and not settings.llm:
+        named = models.find_local(settings.model, settings.data_dir)
+        if named and all(named != model.path for model in models.local_models(settings.data_dir)):
+            seen.add(named.resolve())
+            yield profiles.local(settings.model, named)
+    for model in models.local_models(settings.data_dir):
+        if model.path.resolve() not in seen:
+            yield profiles.local(model.name, model.path)
+
+
+def _local(profile: Profile, machine: Sequence[DeviceFacts], problem: str) -> Choice:
+    from ragkit.model_facts import model_facts
+
+    assert profile.path is not None
+    id = _id(str(profile.path))
+    try:
+        facts = model_facts(profile.path)
+    except RagkitError as error:
+        broken = Fit("impossible", cause=error.message)
+        return Choice(id, profile, fits=dict.fromkeys(WANTED, broken))
+    return Choice(id, profile, size_bytes=facts.disk_bytes, fits=_fits(facts, machine, problem))
+
+
+def _fits(facts: ModelFacts, machine: Sequence[DeviceFacts], problem: str) -> dict[Wanted, Fit]:
+    from ragkit.model_facts import has_quantiser
+
+    if problem:
+        return dict.fromkeys(WANTED, Fit("impossible", cause=problem))
+    return {wanted: fit(facts, machine, wanted, quantiser=has_quantiser()) for wanted in WANTED}
+
+
+def _id(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
