@@ -65,6 +65,9 @@ class Library:
         self._going_on.set()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        with self._write_lock.trying(0) as mine:
+            if mine:  # else whoever writes clears up
+                self._indexer.rest()
         if backfill.terms_are_old(self._store):
             with self._writing():
                 backfill.refresh_terms(self._store)

@@ -255,6 +255,19 @@ def test_what_an_upload_was_before_or_could_not_become_is_not_kept(
     assert engine.verify() == []
 
 
+def test_an_original_that_a_crash_left_behind_goes_with_the_next_opening(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """Killed between the keeping of a file and its queueing, a process left it behind until the next drop."""
+    file, name = upload(tmp_path, "a.md", "甲。")
+    engine.add([(file, name)])
+    left = engine.settings.kb / "originals" / "00" / ("0" * 32)
+    left.parent.mkdir()
+    left.write_text("乙。", encoding="utf-8")
+    with Engine.open(engine.settings) as again:
+        assert not left.exists() and again.verify() == []
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -166,7 +166,7 @@ def _in_a_process(side: str, place: Path) -> dict[str, Any]:
         check=False,
     )
     if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-3:]}
+        sys.exit(f"{side} at {place.name}: {done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

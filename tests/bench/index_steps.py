@@ -83,19 +83,16 @@ def measure(place: Path, files: int) -> dict[str, Any]:
     folder = place / "docs"
     big = write_folder(folder, files, Author())
     size_bytes = sum(file.stat().st_size for file in folder.rglob("*.md"))
-    sides: dict[str, Ragkit | LlamaIndex] = {
-        "ragkit": Ragkit(place / "ragkit"),
-        "llamaindex": LlamaIndex(place / "llamaindex"),
-    }
+    ours = Ragkit(place / "ragkit")
+    sides: dict[str, Ragkit | LlamaIndex] = {"ragkit": ours, "llamaindex": LlamaIndex(place / "llamaindex")}
     results = {name: _step(change, folder, sides) for name, change in _steps(folder, big)}
-    engine = sides["ragkit"].engine if isinstance(sides["ragkit"], Ragkit) else None
-    faults = engine.verify() if engine else []
-    if engine:
-        engine.close()
+    with ours.engine as engine:
+        faults = engine.verify()
+        big_chunks = next(d.chunks for d in engine.documents() if d.path == big.name)
     return {
         "files": files + 1,
         "folder_bytes": size_bytes,
-        "chunks_of_the_big_file": results["first build"].pop("big_chunks", None),
+        "chunks_of_the_big_file": big_chunks,
         "steps": results,
         "faults_found_by_verify": faults,
         "bars": _bars(results, files),

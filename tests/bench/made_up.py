@@ -21,7 +21,7 @@ _DIRECTIONS = 512
 
 
 class Language:
-    """Sentences of one language; frequent words are as frequent as in real text (Zipf, exponent 1)."""
+    """Sentences of one language; frequent words are as frequent as the content words of real text (Zipf-Mandelbrot)."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
@@ -37,7 +37,8 @@ class Language:
             self.words = [
                 "".join(self._dice.choices(letters, k=self._dice.randint(2, 10))) for _ in range(WORDS)
             ]
-        self._weights = list(accumulate(1 / (rank + 3) for rank in range(WORDS)))
+        # Flatter at the head than all words of a text are: those that are on every page are not in an index.
+        self._weights = list(accumulate(1 / (rank + 30) for rank in range(WORDS)))
 
     def phrase(self, words: int) -> str:
         picked = [
