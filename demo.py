@@ -109,6 +109,9 @@ def serve(
             print(say("term_share", url=served.share_url) if served.share_url else say("term_share_failed"))
         if login:
             print(say("term_login", user=login.user, password=login.password))
+        for folder in flags.watch:
+            if not folder.is_dir():
+                print(say("term_watch_missing", folder=folder))
         if not flags.no_browser:
             serving.open_browser(served.url)
         print(*describe(boot, settings, say), say("term_stop"), sep="\n", flush=True)

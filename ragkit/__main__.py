@@ -96,7 +96,7 @@ def _add_library(commands: Commands[argparse.ArgumentParser], common: argparse.A
     importing = commands.add_parser("import", help="open an exported knowledge base on this machine")
     importing.add_argument("file", type=Path)
     importing.add_argument(
-        "--kb", metavar="DIR", help="its folder (default: under data/library, named like the file)"
+        "--kb", metavar="DIR", help="its name under data/library (default: the file's name), or a folder"
     )
     importing.set_defaults(run=library.import_)
 

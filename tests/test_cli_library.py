@@ -103,7 +103,9 @@ def test_a_library_goes_to_another_name_and_answers_there(run: Run, docs: Path, 
     assert "docs/a.md" in run("search", "年假", "--kb", "handbook")[1], "its name is enough"
     assert run("import", file)[0] == 2, "it is there already"
     assert run("import", file, "--kb", tmp_path / "elsewhere")[0] == 0
-    assert [one["name"] for one in parsed(run("list", "--all", "--json"))] == ["default", "handbook"]
+    assert run("import", file, "--kb", "second")[1].strip() == str(tmp_path / "data/library/second")
+    names = [one["name"] for one in parsed(run("list", "--all", "--json"))]
+    assert names == ["default", "handbook", "second"]
     code, _, err = run("export", "nobody", file)
     assert code == 2 and "hint:" in err
 

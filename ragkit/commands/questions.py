@@ -39,6 +39,6 @@ def ask(settings: config.Settings, options: argparse.Namespace) -> int:
                 found = event.answer.coverage
                 if found.waiting or (engine.embedding.state == "ready" and not found.complete):
                     print(coverage(found), file=sys.stderr)
-                for citation in event.answer.citations:
-                    print(f"\n[{citation.number}] {place(citation)}")
+                for told in dict.fromkeys(f"[{one.number}] {place(one)}" for one in event.answer.citations):
+                    print(f"\n{told}")
     return 0
