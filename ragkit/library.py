@@ -23,6 +23,7 @@ from ragkit.portable import export_library
 from ragkit.readers.client import ReaderProcess
 from ragkit.scan import file_root
 from ragkit.schema import (
+    WAITING,
     Coverage,
     DiskUse,
     Document,
@@ -187,7 +188,7 @@ class Library:
 
     def verify(self) -> list[str]:
         """Every fault of the library, in words. Nothing is queued or missing when this is empty."""
-        waiting = [d.source for d in self.documents() if d.state in ("queued", "parsing", "stale")]
+        waiting = [d.source for d in self.documents() if d.state in WAITING]
         told = [f"documents that wait to be read: {len(waiting)}"] if waiting else []
         return told + verify(self._store, self.settings.kb / "originals", model_in_use(self._store))
 
@@ -262,7 +263,7 @@ class Library:
 
     def abandon(self) -> None:
         """Let nothing that waits be read: what is not known yet goes, what is known stays as it is."""
-        self._indexer.abandon({d.id for d in self.documents() if d.state in ("queued", "parsing", "stale")})
+        self._indexer.abandon({d.id for d in self.documents() if d.state in WAITING})
 
     # ── In the background ──
 

@@ -28,7 +28,6 @@ from ragkit.sqlite_store import SqliteStore
 from ragkit.verify import verify
 
 FORMAT = 1
-SUFFIX = ".ragkit"
 _NOTE, _DATABASE = "library.json", "kb.sqlite"
 _MEMBER = re.compile(r"library\.json|kb\.sqlite|originals/([0-9a-f]{2})/\1[0-9a-f]{30}")
 _BLOCK = 1 << 20

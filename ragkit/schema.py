@@ -19,6 +19,7 @@ BlockKind = Literal["text", "heading", "table", "code"]
 DocumentState = Literal["queued", "parsing", "stale", "embedding", "ready", "failed"]
 # Why scans were left unread: rapidocr is not installed, or the time for one file was over.
 OcrState = Literal["", "missing", "stopped"]
+WAITING: frozenset[DocumentState] = frozenset({"queued", "parsing", "stale"})  # a version is not in yet
 Language = Literal["zh", "en"]
 
 QUOTES = "quotes"  # the profile without a language model

@@ -22,7 +22,6 @@ from ragkit.schema import Parsed
 _MAX_UNPACKED_BYTES = 100_000_000  # of the pages; pictures are never unpacked
 _MAX_PAGES = 20_000
 _MAX_LEVELS = 8  # of the table of contents
-_END_OF_ZIP = b"PK\x05\x06"
 
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 # Fonts are scrambled in books without copy protection, too.

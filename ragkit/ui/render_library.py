@@ -13,12 +13,11 @@ from pathlib import PurePath, PurePosixPath
 from typing import Final
 
 from ragkit.readers import shown_formats
-from ragkit.schema import Conflict, Coverage, Document, Failure, Progress, SyncReport
+from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
 
 _MAX_LISTED: Final = 8  # failures and conflicts shown by name; the table has them all
-_WAITING: Final = frozenset({"queued", "parsing", "stale"})
 _MAX_ROWS: Final = 400  # the table is painted anew every second while a large library is being indexed
 
 
@@ -57,7 +56,7 @@ def documents(rows: Sequence[Document], strings: Strings, *, semantic: bool, pau
     )
     head = "".join(f'<th scope="col" class="{css}">{escape(strings(key))}</th>' for key, css in heads)
     body = "".join(_row(row, strings, semantic=semantic) for row in first)
-    waiting = sum(row.state in _WAITING for row in rows)
+    waiting = sum(row.state in WAITING for row in rows)
     count = strings("documents_count", documents=len(rows), chunks=sum(row.chunks for row in rows))
     return (
         f'{_queue(waiting, strings, paused=paused)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
