@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import accumulate
 
-from ragkit.schema import Block, Chunk, Parsed
+from ragkit.schema import Block, Chunk, Parsed, Span
 from ragkit.text import is_cjk, mask, sentences
 
 CHUNKER_VERSION = 2
@@ -44,8 +44,6 @@ _LINE = re.compile("[^\n]+")
 _WORD = re.compile(r"\w")
 
 _CELL_CUTS = (_CELL, *_CUTS)
-
-Span = tuple[int, int]
 
 
 def chunk(parsed: Parsed) -> list[Chunk]:

@@ -21,6 +21,7 @@ DocumentState = Literal["queued", "parsing", "stale", "embedding", "ready", "fai
 OcrState = Literal["", "missing", "stopped"]
 WAITING: frozenset[DocumentState] = frozenset({"queued", "parsing", "stale"})  # a version is not in yet
 Language = Literal["zh", "en"]
+Span = tuple[int, int]  # half-open, code points
 
 QUOTES = "quotes"  # the profile without a language model
 
@@ -92,7 +93,8 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved passage. `lexical` is BM25, `dense` the cosine; None for a leg that was off."""
+    """A retrieved passage. `lexical` is BM25, `dense` the cosine, `fused` both together, `rerank` the
+    reranker's own score; None for a leg that was off or did not list it."""
 
     chunk_id: int
     doc_id: int
@@ -102,16 +104,18 @@ class Hit:
     start: int
     end: int
     text: str
-    score: float  # fused, 0..1
+    score: float  # what it is ranked by, 0..1
     lexical: float | None
     dense: float | None
     title: str = ""
+    fused: float | None = None
+    rerank: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A place in the answer that rests on a passage. `number` is the passage's place among the
-    retrieved ones (1-based, never renumbered); start, end and quote are the supporting words."""
+    """A sentence of the answer and what it rests on. `number` is the passage's place among the retrieved
+    ones (1-based, never renumbered); start, end and quote are the supporting sentence in the document."""
 
     number: int
     doc_id: int
@@ -121,6 +125,8 @@ class Citation:
     start: int
     end: int
     quote: str
+    at: Span | None = None  # the sentence in the answer's text
+    words: tuple[Span, ...] = ()  # in the document: the words of the quote that the answer's sentence shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,9 @@ class Answer:
     citations: tuple[Citation, ...] = ()
     kind: Literal["documents", "small_talk", "outline", "model_only"] = "documents"
     coverage: Coverage = Coverage(0, 0, 0)
+    searched: str = ""  # what was looked for, where that is not the question as it was asked
+    other_language: bool = False  # the documents speak the other language, and nothing here can translate
+    unsupported: tuple[Span, ...] = ()  # the sentences of `text` that no passage supports
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,7 @@ class Retrieved:
 
     hits: tuple[Hit, ...]
     coverage: Coverage
+    searched: str = ""  # as in Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,10 @@ from ragkit.ui.shell import LOOPBACK, Shell
 from ragkit.ui.strings import HTML_LANG, TABLES, Strings, choose
 
 HERE: Final = Path(__file__).parent
-TICK_S: Final = 1.5
+TICK_S: Final = 1.5  # while something changes by itself
+IDLE_TICK_S: Final = (
+    5.0  # never off: an answer that was made before a click may come in after what the click did
+)
 MAX_FILE_SIZE: Final = "1gb"  # above the reader's own limit, whose error names the file and its remedy
 
 # app.js sends what was clicked in our own HTML as an event "ragkit"; these pass it on to a handler.
@@ -90,7 +93,7 @@ class _Page:
         return choose(self._settings.language, request.cookies, request.headers.get("accept-language", ""))
 
     def build(self, app: gr.Blocks) -> None:
-        self._clock = gr.Timer(TICK_S)  # ticks while something still changes by itself
+        self._clock = gr.Timer(TICK_S)  # slower while nothing changes by itself
         self._top = _html(self._say("top_bar"), "top")
         _html(self._say("dialog"), "dialog")
         with gr.Tabs(elem_id="tabs"):
@@ -220,7 +223,7 @@ class _Page:
         self._table.queue_action(library.queue, None, self._table, **_AT_ONCE)
         for done in jobs:
             # Vectors are made from now on: look again until they are complete.
-            done.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)
+            done.then(lambda: gr.Timer(TICK_S), None, self._clock, **_AT_ONCE)
             # A document may be gone: its passages come back from the server, which knows.
             done.then(self._show_nothing, None, self._sources, **_AT_ONCE)
 
@@ -254,7 +257,7 @@ class _Page:
         precision.change(settings.paint, precision, painted, **_AT_ONCE)
         self._precision, self._model_panels = precision, painted
         for change in changes:
-            change.then(lambda: gr.Timer(active=True), None, self._clock, **_AT_ONCE)
+            change.then(lambda: gr.Timer(TICK_S), None, self._clock, **_AT_ONCE)
 
     # ── The whole page ──
 
@@ -267,7 +270,7 @@ class _Page:
         # again, because painting can begin a new look at the models.
         settled = self._overview.settled() and self._models.settled()
         painted = (*self._paint(request), *self._models.paint(precision, request))
-        return *painted, gr.Timer(active=False) if settled and self._models.settled() else gr.skip()
+        return *painted, gr.Timer(IDLE_TICK_S if settled and self._models.settled() else TICK_S)
 
 
 def _html(value: Any, elem_id: str, *, js: str | None = None) -> gr.HTML:

@@ -16,11 +16,9 @@ from typing import Final, Literal
 
 from ragkit.config import ASSETS
 from ragkit.readers import page_kind
-from ragkit.schema import Answer, Hit
+from ragkit.schema import Answer, Hit, Span
 from ragkit.text import analyse
 from ragkit.ui.strings import Strings
-
-Span = tuple[int, int]  # half-open, code points in the passage
 
 _LEAD_CHARS: Final = 90  # a passage whose first mark stands later is shown from shortly before the mark
 

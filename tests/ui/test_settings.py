@@ -216,7 +216,9 @@ def test_the_settings_that_are_shown_are_those_of_the_start(
     assert "cuda:1" in tab.paint("auto", REQUEST)[2]
 
 
-def test_the_clock_goes_on_when_something_settled_while_it_was_painted(settings: Settings) -> None:
+def test_the_clock_goes_on_when_something_settled_while_it_was_painted_and_never_stops(
+    settings: Settings,
+) -> None:
     """A list that came between the painting and the look at it stood unpainted for ever."""
     from ragkit.ui import app
 
@@ -227,6 +229,6 @@ def test_the_clock_goes_on_when_something_settled_while_it_was_painted(settings:
         settled=lambda: True, **dict.fromkeys(("top_bar", "documents", "about"), str)
     )
     request = SimpleNamespace(cookies={}, headers={})
-    assert page._tick("auto", request)[-1] == gr.skip()
+    assert page._tick("auto", request)[-1].value == app.TICK_S
     last = page._tick("auto", request)[-1]
-    assert isinstance(last, gr.Timer) and not last.active
+    assert last.active and last.value == app.IDLE_TICK_S
