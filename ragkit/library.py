@@ -29,6 +29,7 @@ from ragkit.schema import (
     Document,
     EmbeddingStatus,
     OnProgress,
+    PageImage,
     Parsed,
     Progress,
     SyncReport,
@@ -54,6 +55,9 @@ class Library:
         self._store = SqliteStore(settings.kb / "kb.sqlite")
         self._dense = dense
         self._reader = ReaderProcess(timeout_s=settings.reader_timeout_s)
+        self._viewer = ReaderProcess(
+            timeout_s=settings.reader_timeout_s
+        )  # a page need not wait for a long file
         self._write_lock = ProcessLock(settings.kb / "lock")
         self._read_lock = ProcessLock(settings.kb / "reading.lock")
         self._embed_lock = ProcessLock(settings.kb / "embedding.lock")
@@ -78,6 +82,7 @@ class Library:
         self._closed.set()
         self._wake.set()
         self._reader.close()
+        self._viewer.close()
         if self._thread is not None:
             self._thread.join(timeout=60)
         self._store.close()
@@ -106,6 +111,11 @@ class Library:
         """Read a document's file once more, only to look at it. Raises ReadError, StoreError."""
         with self.original(doc_id) as file:
             return self._reader.read(file, name=PurePosixPath(self._document(doc_id).path).name)
+
+    def draw_page(self, doc_id: int, number: int, width: int) -> PageImage:
+        """Page `number` (1-based) of a PDF as it looks, `width` pixels wide. Raises ReadError, StoreError."""
+        with self.original(doc_id) as file:
+            return self._viewer.draw_page(file, number, width)
 
     @contextmanager
     def original(self, doc_id: int) -> Iterator[Path]:

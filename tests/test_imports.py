@@ -50,7 +50,7 @@ LEVELS = (
     {"changes", "dense", "verify"},
     {"index", "answering", "portable"},
     {"library", "watch"},
-    {"engine", "profiles", "doctor"},
+    {"engine", "profiles", "doctor", "viewing"},
     {"llamaindex", "choices"},
     {"ui", "commands"},
     {"__main__"},
