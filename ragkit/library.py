@@ -110,7 +110,7 @@ class Library:
     def parse(self, doc_id: int) -> Parsed:
         """Read a document's file once more, only to look at it. Raises ReadError, StoreError."""
         with self.original(doc_id) as file:
-            return self._reader.read(file, name=PurePosixPath(self._document(doc_id).path).name)
+            return self._reader.read(file, name=PurePosixPath(self.document(doc_id).path).name)
 
     def draw_page(self, doc_id: int, number: int, width: int) -> PageImage:
         """Page `number` (1-based) of a PDF as it looks, `width` pixels wide. Raises ReadError, StoreError."""
@@ -120,12 +120,13 @@ class Library:
     @contextmanager
     def original(self, doc_id: int) -> Iterator[Path]:
         """The file that a document was read from, for as long as it is needed. Raises ReadError, StoreError."""
-        document = self._document(doc_id)
+        document = self.document(doc_id)
         row = self._store.manifest(document.root)[document.path]
         with self._indexer.original(self._root(document.root), document.path, row.facts.hash) as (file, _):
             yield file
 
-    def _document(self, doc_id: int) -> Document:
+    def document(self, doc_id: int) -> Document:
+        """One document. Raises StoreError when it is gone."""
         for document in self.documents():
             if document.id == doc_id:
                 return document

@@ -37,9 +37,9 @@ class View:
 
 
 def view(
-    library: Library, document: Document, span: Span, page: int | None, number: int | None = None
+    library: Library, document: Document, spans: Sequence[Span], page: int | None, number: int | None = None
 ) -> View:
-    """A passage, by its `span` and `page`, in its document; or page (or window) `number` of that.
+    """A passage, by the `spans` to mark and its `page`, in its document; or page (or window) `number` of that.
 
     A page that cannot be drawn is shown as text. Raises StoreError when the document is gone.
     """
@@ -49,12 +49,14 @@ def view(
     if wanted and document.path.lower().endswith(".pdf"):
         wanted = min(max(1, wanted), document.pages or 1)
         try:
-            return page_view(document, text, span, wanted, library.draw_page(document.id, wanted, PAGE_WIDTH))
+            return page_view(
+                document, text, spans, wanted, library.draw_page(document.id, wanted, PAGE_WIDTH)
+            )
         except ReadError as error:
             trouble, number = error.code, None
     chunks = library.chunks(document.id)
     breaks = [after.start for before, after in pairwise(chunks) if before.page != after.page]
-    return text_view(document, text, span, number, breaks, trouble)
+    return text_view(document, text, spans, number, breaks, trouble)
 
 
 def windows(text: str, breaks: Iterable[int] = ()) -> list[Span]:
@@ -76,30 +78,32 @@ def windows(text: str, breaks: Iterable[int] = ()) -> list[Span]:
 def text_view(
     document: Document,
     text: str,
-    span: Span,
+    spans: Sequence[Span],
     number: int | None,
     breaks: Iterable[int] = (),
     trouble: str = "",
 ) -> View:
-    """The window `number`, or the one in which `span` begins."""
+    """The window `number`, or the one in which the first span begins."""
     cut = windows(text, breaks)
     if number is None:
-        number = sum(start <= span[0] for start, _ in cut)
+        number = sum(start <= spans[0][0] for start, _ in cut)
     number = min(max(1, number), len(cut))
     low, high = cut[number - 1]
-    start, end = max(low, span[0]), min(high, span[1])
-    spans = ((start - low, end - low),) if start < end else ()
-    return View(document, number, len(cut), low, text[low:high], spans, trouble=trouble)
+    inside = ((max(low, start) - low, min(high, end) - low) for start, end in spans)
+    marked = tuple((start, end) for start, end in inside if start < end)
+    return View(document, number, len(cut), low, text[low:high], marked, trouble=trouble)
 
 
-def page_view(document: Document, text: str, span: Span, number: int, image: PageImage) -> View:
+def page_view(document: Document, text: str, spans: Sequence[Span], number: int, image: PageImage) -> View:
     """Page `number` of a PDF. Nothing is marked where the file says something else than the stored text:
     it changed since, or the page was recognised from its picture."""
-    at = text.find(image.text, max(0, span[0] - len(image.text))) if image.text.strip() else -1
-    marks: tuple[Box, ...] = ()
-    if 0 <= at < span[1] and image.boxes:
-        marks = lines(image.boxes[max(0, span[0] - at) : max(0, span[1] - at)])
-    return View(document, number, document.pages or 1, max(at, 0), image.text, (), image, marks)
+    near = max(0, spans[0][0] - len(image.text))
+    at = text.find(image.text, near) if image.text.strip() else -1
+    marks: list[Box] = []
+    if at >= 0 and image.boxes:
+        for start, end in spans:
+            marks += lines(image.boxes[max(0, start - at) : max(0, end - at)])
+    return View(document, number, document.pages or 1, max(at, 0), image.text, (), image, tuple(marks))
 
 
 def lines(boxes: Sequence[Box | None]) -> tuple[Box, ...]:

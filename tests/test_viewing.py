@@ -44,12 +44,12 @@ def test_the_lines_of_a_passage_are_marked_where_its_ink_is(library: Engine) -> 
     rules = document(library, "rules.pdf")
     text = library.text(rules.id)
     start = text.index("员工每年")
-    shown = view(library, rules, (start, start + len("员工每年有十天年假。")), 1)
+    shown = view(library, rules, [(start, start + len("员工每年有十天年假。"))], 1)
     assert shown.image is not None and (shown.number, shown.count) == (1, 2)
     (mark,) = shown.marks
     assert dark_rows(shown.image, mark) > 5
     after = text.index("病假")
-    (below,) = view(library, rules, (after, after + 2), 1).marks
+    (below,) = view(library, rules, [(after, after + 2)], 1).marks
     assert mark[3] <= below[1] + 2 and below[2] - below[0] < mark[2] - mark[0]
 
 
@@ -57,24 +57,24 @@ def test_a_passage_of_two_lines_has_two_marks_and_other_pages_have_none(library:
     rules = document(library, "rules.pdf")
     text = library.text(rules.id)
     span = (text.index("Second"), text.index("two lines.") + 10)
-    assert len(view(library, rules, span, 2).marks) == 2
-    assert view(library, rules, span, 2, number=1).marks == ()
+    assert len(view(library, rules, [span], 2).marks) == 2
+    assert view(library, rules, [span], 2, number=1).marks == ()
 
 
 def test_a_page_number_beyond_the_document_shows_its_last_page(library: Engine) -> None:
-    assert view(library, document(library, "rules.pdf"), (0, 1), 1, number=99).number == 2
+    assert view(library, document(library, "rules.pdf"), [(0, 1)], 1, number=99).number == 2
 
 
 def test_a_pdf_that_is_gone_is_shown_as_its_text(library: Engine, folder: Callable[..., Path]) -> None:
     (folder() / "rules.pdf").unlink()
-    shown = view(library, document(library, "rules.pdf"), (5, 15), 1)
+    shown = view(library, document(library, "rules.pdf"), [(5, 15)], 1)
     assert shown.image is None and shown.trouble == "file_vanished"
     assert shown.text[slice(*shown.spans[0])] == "员工每年有十天年假。"
 
 
 def test_a_pdf_that_changed_is_shown_without_marks(library: Engine, folder: Callable[..., Path]) -> None:
     (folder() / "rules.pdf").write_bytes(pdf("完全不同的内容。"))
-    shown = view(library, document(library, "rules.pdf"), (5, 15), 1)
+    shown = view(library, document(library, "rules.pdf"), [(5, 15)], 1)
     assert shown.image is not None and shown.marks == ()
 
 
@@ -82,14 +82,16 @@ def test_the_window_of_a_text_is_the_one_that_the_passage_is_in(library: Engine)
     notes = document(library, "notes.md")
     text = library.text(notes.id)
     start = text.index("第80段")
-    shown = view(library, notes, (start, start + 4), None)
+    shown = view(library, notes, [(start, start + 4)], None)
     assert shown.number > 1 and shown.text[slice(*shown.spans[0])] == "第80段"
     assert text[shown.start : shown.start + len(shown.text)] == shown.text
-    first = view(library, notes, (start, start + 4), None, number=1)
+    first = view(library, notes, [(start, start + 4)], None, number=1)
     assert first.start == 0 and first.spans == ()
 
 
-@given(st.text(alphabet="字 \n。a", max_size=400), st.lists(st.integers(-5, 500), max_size=5), st.integers(1, 9))
+@given(
+    st.text(alphabet="字 \n。a", max_size=400), st.lists(st.integers(-5, 500), max_size=5), st.integers(1, 9)
+)
 def test_windows_cover_the_text_in_order(text: str, breaks: list[int], repeat: int) -> None:
     text = text * repeat * 10
     cut = windows(text, breaks)
@@ -116,7 +118,10 @@ def test_characters_beyond_the_basic_plane_keep_their_boxes(tmp_path: Path) -> N
 
 
 def test_boxes_join_along_a_line_and_down_a_column() -> None:
-    assert lines([(0, 0, 10, 10), None, (11, 0, 20, 10), (0, 20, 10, 30)]) == ((0, 0, 20, 10), (0, 20, 10, 30))
+    assert lines([(0, 0, 10, 10), None, (11, 0, 20, 10), (0, 20, 10, 30)]) == (
+        (0, 0, 20, 10),
+        (0, 20, 10, 30),
+    )
     assert lines([(50, 0, 60, 10), (50, 10, 60, 20), (50, 20, 60, 30)]) == ((50, 0, 60, 30),)
 
 
@@ -157,5 +162,5 @@ def test_a_very_tall_page_is_drawn_within_the_limit() -> None:
 
 
 def test_a_text_without_the_passage_shows_its_last_window(library: Engine) -> None:
-    shown = text_view(document(library, "notes.md"), "短", (90, 99), None)
+    shown = text_view(document(library, "notes.md"), "短", [(90, 99)], None)
     assert (shown.number, shown.spans) == (1, ())

@@ -22,6 +22,7 @@ from ragkit.schema import Conflict, OnProgress, Progress, SyncReport
 from ragkit.ui import render_library
 from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
+from ragkit.ui.events import sent
 from ragkit.ui.strings import Strings
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Library:
     def resolve(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
         """Do with the conflicting files what the user chose; to skip them is to do nothing."""
         strings = self._strings_for(request)
-        policy = _POLICIES.get(_text(event, "action"))
+        policy = _POLICIES.get(sent(event, "action"))
         uploads = [(conflict.path, conflict.name) for conflict in desk.conflicts]
         desk.conflicts = ()
         if policy is None or not uploads:
@@ -106,7 +107,7 @@ class Library:
     def row(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
         """Delete a document or read it again; the browser names it by its id."""
         strings = self._strings_for(request)
-        action, number = _text(event, "action"), _text(event, "id")
+        action, number = sent(event, "action"), sent(event, "id")
         ids = [int(number)] if number.isdecimal() else []
 
         def work(engine: Engine, progress: OnProgress) -> SyncReport:
@@ -120,15 +121,15 @@ class Library:
 
     def queue(self, event: gr.EventData, request: gr.Request) -> str:
         """Hold, let go on, or drop what waits to be read."""
-        if act := _QUEUE.get(_text(event, "action")):
+        if act := _QUEUE.get(sent(event, "action")):
             act(self._boot.engine(OPEN_TIMEOUT_S))
         return self._table(self._strings_for(request))
 
-    def cancel(self, desk: Desk, request: gr.Request) -> str:
-        """Ask the job under way to stop; the file in hand is let go."""
+    def cancel(self, desk: Desk) -> None:
+        """Ask the job under way to stop; the file in hand is let go. The job paints it: what this would paint
+        could come in after the job's end."""
         if desk.cancel is not None:
             desk.cancel.set()
-        return render_library.job_running(None, self._strings_for(request), cancelling=True)
 
     def _job(
         self, work: Callable[[Engine, OnProgress], SyncReport], desk: Desk, strings: Strings
@@ -158,10 +159,3 @@ class Library:
             desk.conflicts = tuple(dict.fromkeys((*desk.conflicts, *job.result.conflicts)))
             report = replace(job.result, conflicts=desk.conflicts)
             yield render_library.job_report(report, strings), self._table(strings)
-
-
-def _text(event: gr.EventData, name: str) -> str:
-    """One string of an event's data, which the browser can fill as it likes."""
-    data = event._data
-    value = data.get(name) if isinstance(data, dict) else None
-    return value if isinstance(value, str) else ""
