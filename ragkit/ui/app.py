@@ -49,7 +49,8 @@ _SOURCE_ACTION: Final = (
 )
 _ROW_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
-    'trigger(detail.id ? "row_action" : "queue_action", detail))'
+    'trigger({ sort: "look_action", turn: "look_action" }[detail.action] '
+    '?? (detail.id ? "row_action" : "queue_action"), detail))'
 )
 _JOB_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
@@ -62,6 +63,7 @@ _LABELS: Final = (
     "tab_settings",
     "ask",
     "drop",
+    "documents_filter",
     "precision",
     "precision_info",
     "precision_automatic",
@@ -107,10 +109,12 @@ class _Page:
             with gr.Tab(self._say("tab_settings"), id="settings") as models:
                 self._build_settings(app, models)
         painted = [self._top, self._table, self._about]
-        app.load(self._paint, None, painted, **AT_ONCE)
+        app.load(self._paint, self._desk, painted, **AT_ONCE)
         app.load(self._greet, None, self._chatbot, **AT_ONCE)
-        self._clock.tick(self._tick, self._precision, [*painted, *self._model_panels, self._clock], **AT_ONCE)
-        library.select(self._paint, None, painted, **AT_ONCE)
+        self._clock.tick(
+            self._tick, [self._precision, self._desk], [*painted, *self._model_panels, self._clock], **AT_ONCE
+        )
+        library.select(self._paint, self._desk, painted, **AT_ONCE)
 
     # ── Chat ──
 
@@ -197,7 +201,7 @@ class _Page:
 
     def _build_library(self) -> None:
         say = self._say
-        desk = gr.State(Desk())
+        desk = self._desk = gr.State(Desk())
         with gr.Row(elem_id="library-row", equal_height=False):
             with gr.Column(scale=5, elem_id="library-column"):
                 drop = gr.File(
@@ -205,6 +209,14 @@ class _Page:
                 )
                 html(say("drop_note"), "drop-note")
                 job = html("", "job", js=_JOB_ACTION)
+                words = gr.Textbox(
+                    elem_id="docs-filter",
+                    label=say("documents_filter"),
+                    placeholder=say("documents_filter"),
+                    show_label=False,
+                    container=False,
+                    max_length=200,
+                )
                 self._table = html("", "documents", js=_ROW_ACTION)
             with gr.Column(scale=2, elem_id="about-column"):
                 self._about = html("", "about")
@@ -221,8 +233,10 @@ class _Page:
             self._table.row_action(library.row, desk, outcome, trigger_mode="multiple", **one_at_a_time),
         ]
         job.cancel_job(library.cancel, desk, None, **AT_ONCE)
+        words.change(library.filter, [words, desk], self._table, trigger_mode="always_last", **AT_ONCE)
+        self._table.look_action(library.look, desk, self._table, trigger_mode="multiple", **AT_ONCE)
         # At once: a job that is paused holds the place that the others wait for.
-        self._table.queue_action(library.queue, None, self._table, **AT_ONCE)
+        self._table.queue_action(library.queue, desk, self._table, **AT_ONCE)
         for done in jobs:
             # Vectors are made from now on: look again until they are complete.
             done.then(lambda: gr.Timer(TICK_S), None, self._clock, **AT_ONCE)
@@ -263,15 +277,15 @@ class _Page:
 
     # ── The whole page ──
 
-    def _paint(self, request: gr.Request) -> tuple[str, str, str]:
+    def _paint(self, desk: Desk, request: gr.Request) -> tuple[str, str, str]:
         strings, overview = self.strings(request), self._overview
-        return overview.top_bar(strings), overview.documents(strings), overview.about(strings)
+        return overview.top_bar(strings), overview.documents(strings, desk.view), overview.about(strings)
 
-    def _tick(self, precision: str, request: gr.Request) -> tuple[Any, ...]:
+    def _tick(self, precision: str, desk: Desk, request: gr.Request) -> tuple[Any, ...]:
         # Asked before anything is painted, so that what changes in between is painted at the next tick; and
         # again, because painting can begin a new look at the models.
         settled = self._overview.settled() and self._models.settled()
-        painted = (*self._paint(request), *self._models.paint(precision, request))
+        painted = (*self._paint(desk, request), *self._models.paint(precision, request))
         return *painted, gr.Timer(IDLE_TICK_S if settled and self._models.settled() else TICK_S)
 
 

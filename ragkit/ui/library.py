@@ -24,6 +24,7 @@ from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
 from ragkit.ui.events import sent
 from ragkit.ui.strings import Strings
+from ragkit.ui.table import View
 
 if TYPE_CHECKING:
     from ragkit.engine import Engine
@@ -56,6 +57,7 @@ class Desk:
     waiting: list[Upload] = field(default_factory=list)
     conflicts: tuple[Conflict, ...] = ()
     cancel: threading.Event | None = None  # of the job under way
+    view: View = field(default_factory=View)  # of the table
 
 
 class Library:
@@ -65,7 +67,7 @@ class Library:
         self,
         boot: Boot,
         strings_for: Callable[[gr.Request], Strings],
-        table: Callable[[Strings], str],
+        table: Callable[[Strings, View], str],
         log_file: str,
     ) -> None:
         self._boot = boot
@@ -96,7 +98,7 @@ class Library:
         uploads = [(conflict.path, conflict.name) for conflict in desk.conflicts]
         desk.conflicts = ()
         if policy is None or not uploads:
-            yield "", self._table(strings)
+            yield "", self._table(strings, desk.view)
             return
 
         def work(engine: Engine, progress: OnProgress) -> SyncReport:
@@ -119,11 +121,22 @@ class Library:
         if action in {"delete", "reread"}:
             yield from self._job(work, desk, strings)
 
-    def queue(self, event: gr.EventData, request: gr.Request) -> str:
+    def queue(self, desk: Desk, event: gr.EventData, request: gr.Request) -> str:
         """Hold, let go on, or drop what waits to be read."""
         if act := _QUEUE.get(sent(event, "action")):
             act(self._boot.engine(OPEN_TIMEOUT_S))
-        return self._table(self._strings_for(request))
+        return self._table(self._strings_for(request), desk.view)
+
+    def look(self, desk: Desk, event: gr.EventData, request: gr.Request) -> str:
+        """Sort the table, or turn its page."""
+        change = desk.view.sorted_by if sent(event, "action") == "sort" else desk.view.turned_to
+        desk.view = change(sent(event, "id"))
+        return self._table(self._strings_for(request), desk.view)
+
+    def filter(self, words: str, desk: Desk, request: gr.Request) -> str:
+        """Show the documents whose source holds these words."""
+        desk.view = desk.view.filtered_by(words)
+        return self._table(self._strings_for(request), desk.view)
 
     def cancel(self, desk: Desk) -> None:
         """Ask the job under way to stop; the file in hand is let go. The job paints it: what this would paint
@@ -147,15 +160,15 @@ class Library:
                 if time.monotonic() - painted_at >= THROTTLE_S:
                     painted_at = time.monotonic()
                     running = render_library.job_running(latest, strings, cancelling=cancel.is_set())
-                    yield running, self._table(strings)
+                    yield running, self._table(strings, desk.view)
         except RagkitError as error:
             yield render_library.job_error(strings.error(error.code), str(error), strings), gr.skip()
         except Exception as error:  # noqa: BLE001  # the handler's edge: Gradio would show its text to the user
             log.failed(logger, "a job in the knowledge base", error)
             told = strings("internal_error", log=self._log_file)
-            yield render_library.job_error(told, "", strings), self._table(strings)
+            yield render_library.job_error(told, "", strings), self._table(strings, desk.view)
         else:
             # What was asked about before this job is still to be answered.
             desk.conflicts = tuple(dict.fromkeys((*desk.conflicts, *job.result.conflicts)))
             report = replace(job.result, conflicts=desk.conflicts)
-            yield render_library.job_report(report, strings), self._table(strings)
+            yield render_library.job_report(report, strings), self._table(strings, desk.view)
