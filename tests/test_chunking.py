@@ -188,7 +188,7 @@ def test_a_header_with_an_empty_first_cell_is_not_repeated_within_its_own_chunk(
 )
 def test_a_table_with_a_row_of_megabytes_is_cut_in_time(rows: list[str]) -> None:
     """Weighing the rest of the row at every cut took for ever: here it would not come to an end."""
-    assert chunk(table_of(*rows))
+    assert all(one.end - one.start < 3000 for one in chunk(table_of(*rows)))
 
 
 def test_a_table_that_fits_is_not_torn() -> None:
