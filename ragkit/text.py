@@ -34,16 +34,18 @@ _IS_CJK = re.compile(f"[{_CJK}]")
 _CJK_RUN, _OTHER_RUN = re.compile(f"[{_CJK}]+"), re.compile(f"[^\\W_{_CJK}]+")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WORD = f"[^\\W_{_CJK}]+"
-# C++, C#, .NET; then words, joined as in load_in_4bit, gpt-4o, 3.14.2, a.py.
+# Words, also joined as in load_in_4bit, gpt-4o, 3.14.2, a.py; C++ and C#.
 _RUN = re.compile(
-    rf"(?P<cjk>[{_CJK}]+)|(?<!\w)(?:(?P<sign>[cf](?:\+\+|\#))|\.(?P<dot>net)\b)"
-    rf"|(?P<word>{_WORD}(?P<more>(?:[-_.]{_WORD})*))(?:['’](?:s|t|re|ll|ve|d|m)\b)?"
+    rf"(?P<cjk>[{_CJK}]+)|(?P<word>{_WORD})(?P<more>(?:[-_.]{_WORD})+|\+\+|\#(?!\w))?"
+    r"(?:['’](?:s|t|re|ll|ve|d|m)\b)?"
 )
 _PART = re.compile(_WORD)
-_SIGNS = {"c++": "cplusplus", "c#": "csharp", "f++": "f", "f#": "fsharp"}
+_SIGNS = {"c++": "cplusplus", "c#": "csharp", "f#": "fsharp"}
 # HybridRetriever: words of two letters or more each, the first small or large.
 _HUMPS = re.compile(r"(?:[A-Z]+(?![a-z])|[A-Z]?[a-z]+)+")
 _HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_HAS_HUMPS = re.compile(r"[a-z][A-Z]|[A-Z][A-Z][a-z]")
+_NUMBER = re.compile(r"\d+[-_.]\d+")  # 2.3: of a heading more often than of a version
 _COMBINING = re.compile("[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u3099\u309a\ufe20-\ufe2f]")
 
 _STOP_WORDS = frozenset(
@@ -151,23 +153,32 @@ def analyse(text: str, *, query: bool = False) -> list[Token]:
 def index_terms(text: str) -> list[str]:
     """The terms of `analyse(text)` without their places, in a third of its time: what is stored."""
     folded, places = _fold(text)
+    has_humps = _HAS_HUMPS.search(text) is not None
     terms: list[str] = []
     for run in _RUN.finditer(folded):
-        if run["cjk"] is not None:
+        kind = run.lastgroup
+        if kind == "cjk":
             chars = run[0]
             pairs = [""] * (2 * len(chars) - 1)  # each character, then it with the next one
             pairs[::2] = chars
             pairs[1::2] = map(add, chars, chars[1:])
             terms += pairs
-        elif (word := run["word"]) is not None and not run["more"] and word not in _STOP_WORDS:
-            low, high = _span(places, *run.span("word"))
-            written = text[low:high]
-            if word == written or written[1:] == word[1:]:  # small letters, but for the first: no humps
+            continue
+        if kind == "word":  # the usual way, by hand
+            word = run["word"]
+            is_stop_word = word in _STOP_WORDS
+            if not has_humps and not is_stop_word:
                 terms.append(_stem(word))
-            else:
-                terms += [token.term for token in _words(run, text, places, _STOP_WORDS)]
-        else:
-            terms += [token.term for token in _words(run, text, places, _STOP_WORDS)]
+                continue
+            low, high = run.span("word") if places is None else _span(places, *run.span("word"))
+            written = text[low:high]
+            if is_stop_word:
+                terms += [_stem(word)] * _is_acronym(written)
+                continue
+            if written[1:] == word[1:]:
+                terms.append(_stem(word))
+                continue
+        terms += [token.term for token in _words(run, text, places, _STOP_WORDS)]
     return terms
 
 
@@ -195,25 +206,30 @@ def _words(
     run: re.Match[str], original: str, places: list[int] | None, stop_words: frozenset[str]
 ) -> Iterator[Token]:
     """The terms of a word, or of several that are joined: whole, then each part, then the humps of each part."""
-    if run["word"] is None:
-        yield Token(_SIGNS.get(run[0], "dotnet"), *_span(places, *run.span()))
+    if sign := _SIGNS.get(run[0]):
+        yield Token(sign, *_span(places, *run.span()))
         return
-    start, end = run.span("word")
-    if run["more"]:
+    start, end = run.start(), run.end(run.lastgroup or 0)
+    parts = (
+        [run.span("word")]
+        if run["more"] is None
+        else [part.span() for part in _PART.finditer(run.string, start, end)]
+    )
+    if len(parts) > 1 and not _NUMBER.fullmatch(run.string, start, end):
         # Whole without what joins it, so that gpt-4o and GPT4o meet; between digits a mark that stays.
-        whole = re.sub(r"(?<=\d)[-_.](?=\d)", "p", run["word"])
+        whole = re.sub(r"(?<=\d)[-_.](?=\d)", "p", run.string[start:end])
         yield Token(re.sub(r"[-_.]", "", whole), *_span(places, start, end))
-    for part in _PART.finditer(run.string, start, end):
-        low, high = _span(places, *part.span())
+    for first, last in parts:
+        word = run.string[first:last]
+        low, high = _span(places, first, last)
         written = original[low:high]
         # "IT" in capitals is a department, "it" is not.
-        if part[0] not in stop_words or _is_acronym(written):
-            yield Token(_stem(part[0]), low, high)
-        yield from (
-            Token(term, low + first, low + last)
-            for term, first, last in _humps(written)
-            if term not in stop_words
-        )
+        if word not in stop_words or _is_acronym(written):
+            yield Token(_stem(word), low, high)
+        if not (written.islower() or written[1:].islower()):
+            for term, begin, stop in _humps(written):
+                if term not in stop_words:
+                    yield Token(term, low + begin, low + stop)
 
 
 @lru_cache(maxsize=1 << 16)

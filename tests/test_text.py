@@ -40,7 +40,7 @@ def test_english_is_stemmed_and_stop_words_are_left_out() -> None:
         ("v0.1.23", ["v0p1p23", "v0", "1", "23"]),
         ("AutoModelForCausalLM", ["automodelforcausallm", "auto", "model", "causal", "lm"]),
         ("XTuner iPhone", ["xtuner", "iphon"]),
-        ("C++, C# and .NET", ["cplusplus", "csharp", "dotnet"]),
+        ("C++, C# and a #tag", ["cplusplus", "csharp", "tag"]),
         ("internlm2-chat-1_8b", ["internlm2chat1p8b", "internlm2", "chat", "1", "8b"]),
         ("end.Next", ["endnext", "end", "next"]),
     ],
