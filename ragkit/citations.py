@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragkit.claims import Claim, contradicts, read, says_nothing
+from ragkit.claims import Claim, contradicts, read, says_nothing, shared
 from ragkit.markers import MARKER
 from ragkit.schema import Citation, Hit, Span
-from ragkit.text import analyse, cjk_share, mask, sentences
+from ragkit.text import cjk_share, sentences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,19 +24,24 @@ if TYPE_CHECKING:
 Embed = Callable[[Sequence[str]], "NDArray[np.float32] | None"]
 """Unit vectors of texts; None when the model does not read their language."""
 
-# The share of a sentence's words that its sources must hold. THRESHOLDS
+# The share of a sentence's words that its sources must hold. Measured with 100 sentences of cmrc2018 and 45
+# of docs_en among six passages: sentences with words dropped and turned around are given to their own passage in
+# 99 and 98 % of the cases; of sentences of other passages none, and of changed figures none, is supported.
 SUPPORTED = 0.6
-# A passage's headings and its other sentences name what a sentence is about; they vouch for this much of a
-# word, and the supporting sentences themselves must hold MAIN.
+# A passage's headings and its other sentences name what a sentence is about; they vouch for half of a word,
+# and the first of the supporting sentences must hold MAIN by itself.
 CONTEXT = 0.5
 MAIN = 0.4
+NEARLY_A_COPY = 0.8
 ADDS = 0.2  # a further sentence is named when it holds this much that the first ones do not
 MOST_SOURCES = 3
+NEAREST = 12  # sentences are looked at for one claim
 # Said in other words: the cosine that then stands in for the words, and the share of words still asked for.
 SIMILAR = 0.75
 SIMILAR_WORDS = 0.3
 
 _FENCE = re.compile(r"^ {0,3}(?P<ticks>`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}(?P=ticks)[^\n]*$|\Z)", re.M | re.S)
+_UNSAID = re.compile(rf"{MARKER.pattern}|\*{{2,3}}|__")  # numbers, emphasis: no part of a sentence's words
 _RULE = re.compile(r"\s*\|?[\s:|-]*-[\s:|-]*$")
 _ENDS = re.compile(r"[。！？.!?…][”’」』）)】》\"'\]*_`|]*\s*$")
 
@@ -68,12 +74,11 @@ class _Source:
     number: int
     start: int
     end: int
+    text: str
     claim: Claim
 
 
-def check(
-    answer: str, hits: Sequence[Hit], *, embed: Embed | None = None, cut: bool = False
-) -> Checked:
+def check(answer: str, hits: Sequence[Hit], *, embed: Embed | None = None, cut: bool = False) -> Checked:
     """Match every sentence of an answer with the passages, and write its numbers anew.
 
     `answer` has clean markers. With `cut` its last sentence is not whole, and is not judged.
@@ -84,7 +89,9 @@ def check(
     unsupported: list[_Unit] = []
     units = _units(answer)
     claims = [read(unit.text) for unit in units]
-    supports = [index.support(claim, [n for n, _, _ in unit.marks]) for unit, claim in zip(units, claims, strict=True)]
+    supports = [
+        index.support(claim, [n for n, _, _ in unit.marks]) for unit, claim in zip(units, claims, strict=True)
+    ]
     if embed is not None:
         _by_meaning(units, claims, supports, index, embed)
     for unit, claim, sources in zip(units, claims, supports, strict=True):
@@ -105,7 +112,9 @@ def check(
             seen.add(number)
         missing = "".join(f"[{n}]" for n in sorted(told) if n not in seen)
         if missing and unit.kind != "code":
-            edits.append((unit.whole, unit.whole, missing if _is_number_before(answer, unit.whole) else f" {missing}"))
+            edits.append(
+                (unit.whole, unit.whole, missing if _is_number_before(answer, unit.whole) else f" {missing}")
+            )
         if sources:
             found.append((unit, sources, claim))
     text, move = _edited(answer, edits)
@@ -114,7 +123,9 @@ def check(
         for unit, sources, claim in found
         for source in sources
     ]
-    return Checked(text, tuple(citations), tuple((move(unit.start), move(unit.whole)) for unit in unsupported))
+    return Checked(
+        text, tuple(citations), tuple((move(unit.start), move(unit.whole)) for unit in unsupported)
+    )
 
 
 class _Index:
@@ -131,7 +142,7 @@ class _Index:
             terms = set(above.terms)
             self._figures[number] = above.every_figure
             for start, end in sentences(hit.text):
-                source = _Source(number, start, end, read(hit.text[start:end]))
+                source = _Source(number, start, end, hit.text[start:end], read(hit.text[start:end]))
                 for term in source.claim.terms:
                     self._holding[term].append(len(self.sources))
                 terms |= source.claim.terms
@@ -157,37 +168,39 @@ class _Index:
 
     def nearest(self, claim: Claim) -> list[_Source]:
         """The sentences that share most of the claim's words, the best first."""
-        shared: defaultdict[int, float] = defaultdict(float)
+        held: defaultdict[int, float] = defaultdict(float)
         terms = claim.weights or dict.fromkeys(claim.terms, 1.0)
         for term, weight in terms.items():
             for place in self._holding.get(term, ()):
-                shared[place] += weight
+                held[place] += weight
         # Of two that share as much the shorter one says it more plainly.
-        order = sorted(shared, key=lambda at: (-shared[at], len(self.sources[at].claim.terms), at))
-        return [self.sources[at] for at in order[:40]]
+        order = sorted(held, key=lambda at: (-held[at], len(self.sources[at].claim.terms), at))
+        return [self.sources[at] for at in order[:NEAREST]]
 
     def _hold(self, claim: Claim, ranked: Sequence[_Source]) -> list[_Source]:
         total = sum(claim.weights.values())
-        for first in ranked[:5]:
-            if contradicts(claim, first.claim):
+        if not total:  # nothing but figures
+            return next(([one] for one in ranked if claim.figures and self.has_figures(claim, [one])), [])
+
+        def share(terms: AbstractSet[str]) -> float:
+            return shared(claim, terms) / total
+
+        # What one sentence says nearly whole must have the figures there: those of its neighbours are of others.
+        copies = [one for one in ranked if share(one.claim.terms) >= NEARLY_A_COPY]
+        for first in copies or ranked[:5]:
+            held = set(first.claim.terms)
+            if share(held) < MAIN or contradicts(claim, first.claim):
                 continue
             chosen = [first]
-            held = claim.weights.keys() & first.claim.terms
-            for more in ranked:
-                new = (claim.weights.keys() & more.claim.terms) - held
-                if len(chosen) == MOST_SOURCES or more in chosen or contradicts(claim, more.claim):
-                    continue
-                if sum(claim.weights[term] for term in new) >= ADDS * total > 0:
+            for more in () if copies else ranked:
+                adds = share(held | more.claim.terms) - share(held) >= ADDS
+                if len(chosen) < MOST_SOURCES and adds and not contradicts(claim, more.claim):
                     chosen.append(more)
-                    held |= new
-            if not self.has_figures(claim, chosen):
-                continue
-            main = sum(claim.weights[term] for term in held)
-            around = frozenset().union(*(self._context[source.number] for source in chosen))
-            context = sum(claim.weights[term] for term in (claim.weights.keys() & around) - held)
-            if total == 0 and claim.figures:
-                return chosen
-            if total and main >= MAIN * total and main + CONTEXT * context >= SUPPORTED * total:
+                    held |= more.claim.terms
+            around = held.union(*(self._context[source.number] for source in chosen))
+            left = sum(claim.weights[term] for term in claim.weights.keys() & (around - held)) / total
+            words = share(held) + CONTEXT * left
+            if words >= SUPPORTED and self.has_figures(claim, chosen):
                 return chosen
         return []
 
@@ -213,17 +226,150 @@ def _by_meaning(
         if supports[at] or unit.kind != "prose" or not total or says_nothing(unit.text):
             continue
         for source in index.nearest(claim)[:3]:
-            shared = sum(claim.weights[term] for term in claim.weights.keys() & source.claim.terms)
+            words = shared(claim, source.claim.terms)
             fits = index.has_figures(claim, [source]) and not contradicts(claim, source.claim)
-            if fits and shared >= SIMILAR_WORDS * total:
+            if fits and words >= SIMILAR_WORDS * total:
                 pairs.append((at, source))
     if not pairs:
         return
     ours = [units[at].text for at, _ in pairs]
-    theirs = ["".join(token_text(source, index)) for _, source in pairs]
+    theirs = [source.text for _, source in pairs]
     vectors = embed([*ours, *theirs])
     if vectors is None:
         return
     for (at, source), mine, other in zip(pairs, vectors[: len(pairs)], vectors[len(pairs) :], strict=True):
         if not supports[at] and float(mine @ other) >= SIMILAR:
             supports[at] = [source]
+
+
+# ── The answer, taken apart and written anew ──
+
+
+def _units(answer: str) -> list[_Unit]:
+    """The sentences of an answer in order; tables by row, blocks of code whole. A number belongs to the
+    sentence that it stands in or after, on its line; at the beginning of a line, to the one that follows."""
+    units: list[_Unit] = []
+    at = 0
+    for fence in _FENCE.finditer(answer):
+        units += _prose(answer, at, fence.start())
+        end = fence.end() - (answer[: fence.end()].endswith("\n"))
+        units.append(_Unit(fence.start(), end, end, "\n".join(fence[0].split("\n")[1:]), (), "code"))
+        at = fence.end()
+    return [*units, *_prose(answer, at, len(answer))]
+
+
+def _prose(answer: str, low: int, high: int) -> list[_Unit]:
+    part = answer[:high]
+    bare = part[:low] + _UNSAID.sub(lambda found: " " * len(found[0]), part[low:])
+    spans: list[tuple[int, int, str]] = []
+    at = low
+    for line in bare[low:].splitlines(keepends=True):
+        end = at + len(line)
+        if line.lstrip().startswith("|"):
+            is_head = _RULE.match(bare[end : bare.find("\n", end) if bare.find("\n", end) > 0 else high])
+            if not _RULE.match(line) and not (is_head and bare[end : end + 1]):
+                spans.append((at, end - line.endswith("\n"), "row"))
+        at = end
+    for start, end in sentences(bare, low, high):
+        if bare[start] != "|" and not any(span[0] <= start < span[1] for span in spans if span[2] == "row"):
+            spans.append((*_with_emphasis(part, start, end), "prose"))
+    spans = [span for span in sorted(spans) if re.search(r"\w", bare[span[0] : span[1]])]
+    marks: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    whole = [end for _, end, _ in spans]
+    for found in MARKER.finditer(part, low):
+        begin = part.rfind("\n", 0, found.start()) + 1
+        before = [n for n, span in enumerate(spans) if span[0] <= found.start() and span[1] > begin]
+        after = [n for n, span in enumerate(spans) if span[0] > found.start()]
+        if not before and not after:
+            continue
+        owner = before[-1] if before else after[0]
+        marks[owner].append((int(found[1]), found.start(), found.end()))
+        whole[owner] = max(whole[owner], found.end())
+    return [
+        _Unit(
+            start,
+            _row_end(part, end) if kind == "row" else end,
+            _row_end(part, whole[n]) if kind == "row" else whole[n],
+            MARKER.sub(" ", part[start:end]),
+            tuple(marks[n]),
+            kind,
+        )
+        for n, (start, end, kind) in enumerate(spans)
+    ]
+
+
+def _row_end(text: str, end: int) -> int:
+    """Inside the last cell, where a number may stand."""
+    cell = len(text[:end].rstrip())
+    return len(text[: cell - 1].rstrip()) if text[cell - 1 : cell] == "|" else end
+
+
+def _with_emphasis(text: str, start: int, end: int) -> Span:
+    """A sentence with the marks of emphasis around it."""
+    opening = len(text[:start].rstrip("*_ ")) if text[:start].endswith(("**", "__")) else start
+    closing = re.compile(r"\*{2,3}|__").match(text, end)
+    return start - len(text[opening:start].lstrip()), closing.end() if closing else end
+
+
+def _before(text: str, start: int) -> int:
+    """Where the space before a number begins, unless that indents its line."""
+    cut = len(text[:start].rstrip(" "))
+    return cut if cut and text[cut - 1] != "\n" else start
+
+
+def _is_number_before(text: str, end: int) -> bool:
+    return any(found.end() == end for found in MARKER.finditer(text, max(0, end - 4), end))
+
+
+def _edited(text: str, edits: Sequence[tuple[int, int, str]]) -> tuple[str, Callable[[int], int]]:
+    """Apply edits; and tell where a place of the old text is in the new one, behind what was put in there."""
+    ordered = sorted(edits)
+    parts: list[str] = []
+    at = 0
+    for start, end, new in ordered:
+        start = max(start, at)
+        parts += [text[at:start], new]
+        at = max(at, end)
+    parts.append(text[at:])
+
+    def move(place: int) -> int:
+        moved, done = 0, 0
+        for start, end, new in ordered:
+            if start > place or (start == place and new == "" and end > place):
+                break
+            moved += len(new) - max(0, min(end, place) - max(start, done))
+            done = max(done, min(end, place))
+        return place + moved
+
+    return "".join(parts), move
+
+
+def _citation(source: _Source, hit: Hit, claim: Claim, at: Span) -> Citation:
+    words = [
+        (hit.start + source.start + token.start, hit.start + source.start + token.end)
+        for token in source.claim.tokens
+        if token.term in claim.weights
+        or (token.term in claim.terms and (len(token.term) > 1 or token.term.isdigit()))
+    ]
+    return Citation(
+        source.number,
+        hit.doc_id,
+        hit.source,
+        hit.page,
+        hit.heading,
+        hit.start + source.start,
+        hit.start + source.end,
+        hit.text[source.start : source.end],
+        at,
+        tuple(_merged(words)),
+    )
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged

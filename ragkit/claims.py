@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ragkit.text import Token, analyse, is_cjk, mask
 
-_DIGIT = {**dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))}
+_DIGIT = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 _SCALE = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "亿": 100_000_000}
 _WORDS = dict(
     zip(
@@ -21,6 +23,8 @@ _CHINESE = re.compile("[零〇一二两三四五六七八九十百千万亿]+")
 _UNIT = re.compile("[年月日号天周岁元次倍层楼点分秒名人条项章页个种位家台级%％度米公斤千小](?!般|样|起)")
 _VAGUE = frozenset("一十百千万亿")  # 一个, 千万: often no figure at all
 _ENGLISH = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.I)
+
+_LINKING = frozenset("的了是为在有和与及或也都就而之其将被把对于以中者由这那个们")
 
 _DENIED = re.compile(
     r"(?:不(?![仅但断同过久少止管论料妨])|没有?|未(?!来)|无(?![论线])|勿|禁止|严禁)(?P<zh>\w{1,2})"
@@ -68,7 +72,7 @@ def read(text: str) -> Claim:
     """Take a sentence apart. Offsets of the tokens count in `text`."""
     masked = mask(text)
     tokens = tuple(analyse(masked))
-    weights = {t.term: _weight(t.term) for t in tokens if _weight(t.term)}
+    weights = {term: weight for term in dict.fromkeys(t.term for t in tokens) if (weight := _weight(term))}
     if not weights:  # one lone character
         weights = {t.term: 1.0 for t in tokens}
     strict, every = _figures(masked)
@@ -78,16 +82,33 @@ def read(text: str) -> Claim:
         denied |= {token.term for token in analyse(found["zh"] or found["en"])}
         rest[found.start() : found.end()] = " " * len(found[0])
     affirmed = frozenset(token.term for token in analyse("".join(rest))) if denied else frozenset(weights)
-    return Claim(tokens, weights, frozenset(t.term for t in tokens), strict, every, frozenset(denied), affirmed)
+    return Claim(
+        tokens, weights, frozenset(t.term for t in tokens), strict, every, frozenset(denied), affirmed
+    )
 
 
+@lru_cache(maxsize=1 << 16)
 def _weight(term: str) -> float:
     """How much a shared term tells: figures are compared apart, single characters meet by chance."""
-    if term.isdigit() or all(char in _DIGIT or char in _SCALE for char in term):
+    if term.isdigit() or any(char in _DIGIT or char in _SCALE for char in term):
         return 0.0
-    if is_cjk(term[0]):
-        return 1.0 if len(term) > 1 else 0.0
-    return 2.0 if len(term) > 1 else 0.5
+    if not is_cjk(term[0]):
+        return 2.0 if len(term) > 1 else 0.5
+    if len(term) == 1:
+        return 0.0
+    return 0.25 if any(char in _LINKING for char in term) else 1.0
+
+
+def shared(claim: Claim, terms: AbstractSet[str]) -> float:
+    """The weight of a claim's terms that are among `terms`; half of it for a pair of characters that stand
+    apart there, as where the order of the words is another one."""
+    total = 0.0
+    for term, weight in claim.weights.items():
+        if term in terms:
+            total += weight
+        elif len(term) == 2 and term[0] in terms and term[1] in terms:
+            total += weight / 2
+    return total
 
 
 def _figures(text: str) -> tuple[frozenset[str], frozenset[str]]:

@@ -36,7 +36,9 @@ _PART = "|".join(sorted({re.escape(word[:n]) for word in _WORDS for n in range(1
 _OPEN_NAMED = rf"(?:(?:{_PART})?|{_WORD}?(?:{_DIGITS})?)"
 _OPEN_ITEMS = rf"(?:{_NAMED}{_JOIN}){{0,9}}(?:{_OPEN_NAMED}|{_NAMED} ?[,，、;；和&~～–—-]?)"
 _OPEN = rf"[\[【［〔]\^? ?{_OPEN_ITEMS} ?"
-_OPEN_SAID = rf"[(（](?:参?见?|se?e? ?)? ?(?:{_OPEN_ITEMS}|(?:{_BRACKETED}[,，、;； ]{{0,2}}){{0,9}}(?:{_OPEN})?)"
+_OPEN_SAID = (
+    rf"[(（](?:参?见?|se?e? ?)? ?(?:{_OPEN_ITEMS}|(?:{_BRACKETED}[,，、;； ]{{0,2}}){{0,9}}(?:{_OPEN})?)"
+)
 _TAIL = re.compile(rf"[ \t]*(?:{_ONE}[ \t]*)*(?:{_OPEN}|{_OPEN_SAID})?\Z")
 _CUT = re.compile(rf"(?P<lead>[ \t]*)(?P<mark>[\[【［〔]\^? ?{_OPEN_ITEMS}|[(（]{_WORD}{_OPEN_ITEMS}) ?\Z")
 _LONGEST = 400  # characters that are looked back for the beginning of a marker
