@@ -20,8 +20,10 @@ from ragkit.schema import QUOTES, Answer, Done, Event, Filters, Hit, Language, T
 from ragkit.text import language
 
 if TYPE_CHECKING:
+    import numpy as np
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.llms import LLM
+    from numpy.typing import NDArray
 
 
 class Engine(Library):
@@ -109,6 +111,17 @@ class Engine(Library):
             self._dense.fail(error)
             return retrieval.retrieve(self._store, None, question, limit=limit, filters=filters)
 
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """Unit vectors; None where the model that answers does not read these texts."""
+        embedder = self._dense.answering
+        if embedder is None or embedder.unknown_share("\n".join(texts)) > embedding.UNKNOWN_LIMIT:
+            return None
+        try:
+            return embedding.unit(embedder.embed(texts))
+        except ModelError as error:
+            self._dense.fail(error)
+            return None
+
     def ask(
         self,
         question: str,
@@ -140,7 +153,9 @@ class Engine(Library):
         with self._answering(stop):  # before the model is looked at: see `stop_answers`
             llm = self._llm_for(question)
             profile = QUOTES if llm is None else self.profile
-            answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
+            answerer = Answerer(
+                self.settings, self._store, llm, profile, self._retrieve, self._simple, self._embed
+            )
             if documents:
                 filters = filters or Filters()
                 yield from answerer.stream(question, self.coverage(), history, filters, stop)

@@ -175,7 +175,8 @@
   if (write) clipboard.writeText = (text) => {
     const plain = text
       .replace(/<a href="#src-\w+-\d+" class="cite"[^>]*>(\d+)<\/a>/g, "[$1]")
-      .replace(/\s*<(span|a)\b[^>]*class="(?:note|cite-all)[^>]*>[^<]*<\/\1>/g, "");
+      .replace(/<span class="unsupported">([^<]*(?:<(?!\/span>)[^<]*)*)<\/span>/g, "$1")
+      .replace(/\s*<(span|a)\b[^>]*class="(?:note|cite-all|doubt)[^>]*>[^<]*<\/\1>/g, "");
     return write(new DOMParser().parseFromString(plain.replace(/</g, "&lt;"), "text/html").documentElement.textContent);
   };
 })();
