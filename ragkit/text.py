@@ -178,17 +178,18 @@ def index_terms(text: str) -> list[str]:
             if written[1:] == word[1:]:
                 terms.append(_stem(word))
                 continue
-        low, high = run.span() if places is None else _span(places, *run.span())
-        terms += _terms_of(text[low:high])
+        if places is None:
+            terms += _terms_of(text[run.start() : run.end()])
+        else:
+            terms += [token.term for token in _words(run, text, places, _STOP_WORDS)]
     return terms
 
 
 @lru_cache(maxsize=1 << 16)
 def _terms_of(written: str) -> tuple[str, ...]:
-    """The terms of one match of _RUN: identifiers come again and again."""
-    folded, places = _fold(written)
-    found = _RUN.match(folded)
-    return tuple(token.term for token in _words(found, written, places, _STOP_WORDS)) if found else ()
+    """The terms of one match of _RUN in text that folding left as long as it was: identifiers come again and again."""
+    found = _RUN.match("".join(map(_fold_cluster, written)))
+    return tuple(token.term for token in _words(found, written, None, _STOP_WORDS)) if found else ()
 
 
 def _terms(
