@@ -17,7 +17,19 @@ from ragkit.config import Settings
 from ragkit.errors import GenerationError, RagkitError, UsageError
 from ragkit.markers import MarkerStream
 from ragkit.retrieval import Retrieval
-from ragkit.schema import Answer, Coverage, Delta, Document, Done, Event, Filters, Hit, Retrieved, Turn
+from ragkit.schema import (
+    Answer,
+    Citation,
+    Coverage,
+    Delta,
+    Document,
+    Done,
+    Event,
+    Filters,
+    Hit,
+    Retrieved,
+    Turn,
+)
 from ragkit.store import Store
 from ragkit.text import language
 
@@ -218,11 +230,16 @@ def _closed_by(stop: threading.Event, responses: ChatResponseGen) -> Iterator[No
 def _quote(answer: Answer, found: Retrieval) -> Iterator[Event]:
     chosen = quotes.select(answer.question, answer.hits, found.weights)
     text = ""
+    citations: list[Citation] = []
     for quote in chosen:
-        piece = ("\n\n" if text else "") + f"{quotes.shown(quote.text)} [{quote.number}]"
-        text += piece
-        yield Delta(piece)
-    yield Done(replace(answer, text=text, citations=tuple(quote.citation for quote in chosen)))
+        piece = quotes.shown(quote)
+        gap = "\n\n" if text else ""
+        mark = f"\n\n[{quote.number}]" if piece.startswith("|") else f" [{quote.number}]"
+        start = len(text) + len(gap)
+        text += gap + piece + mark
+        citations.append(replace(quote.citation, at=(start, len(text))))
+        yield Delta(gap + piece + mark)
+    yield Done(replace(answer, text=text, citations=tuple(citations)))
 
 
 def _say(answer: Answer) -> Iterator[Event]:

@@ -6,18 +6,21 @@ It never invents: what it says is a slice of a document, with the number of its 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragkit.schema import Citation, Hit
+from ragkit.schema import Citation, Hit, Span
 from ragkit.text import analyse, is_cjk, language, mask, sentences
 
-MOST = 3  # sentences in an answer
-# A further sentence must tell this much of the question's information that the first ones did not...
-NEW_SHARE = 0.2
-# ...or score nearly as well as the best.
-NEAR_BEST = 0.85
-FAR_FROM_BEST = 0.55  # what scores lower is beside the point, whatever it adds
+MOST = 4  # sentences in an answer
+# A further sentence must tell this much of the question's information that the first ones did not; or, while
+# they leave as much as OPEN untold, score nearly as well as the best.
+NEW_SHARE = 0.15
+OPEN = 0.35
+NEAR_BEST = 0.8
+FAR_FROM_BEST = 0.5  # what scores lower is beside the point, whatever it adds
+MOST_LOOSE = 2  # of them where the best one tells less than half of the question
+WHOLE_CHARS = 800  # a longer table or list is not quoted whole: its row with the header above, its item alone
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
 DEFINITION_BONUS = 0.5
 SUBJECT_SHARE = 0.6
@@ -32,8 +35,14 @@ _NUMBERED_TITLE = re.compile(r"(?:[一二三四五六七八九十]{1,3}、|第[�
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _ITEM = r"\s*(?:[-*+•·▪●]|\d{1,3}[.)、])\s?[^\n]+"
 _ANNOUNCED = re.compile(rf"\s*(?:```[^\n]*\n.*?```|(?:{_ITEM}(?:\n|\Z)){{1,12}})", re.S)
+_LIST = re.compile(rf"(?:{_ITEM}(?:\n|\Z)){{2,30}}")
+_ASKS_FOR_LIST = re.compile(
+    r"哪些|哪几|几[种个条类项步]|列出|步骤|流程|怎么做|如何|\b(?:which|what are|list|steps?|kinds?|types?|ways?|how (?:do|can|to))\b",
+    re.I,
+)
 _DEFINES = re.compile(
-    r"是什么|什么是|什么叫|是谁|介绍|\bwhat(?:'s| is| are)\b|\bwho(?:'s| is| are)\b|\bdefin", re.I
+    r"是什么|什么是|什么叫|是谁|介绍|做什么的|干什么的|指什么|指的是|定义|含义|意思|\bwhat(?:'s| is| are)\b|\bwho(?:'s| is| are)\b|\bdefin",
+    re.I,
 )
 _COPULA = re.compile(
     r"(?:^|[^不])(?:是|指|即|为)(?:一|指|由|专|用|把|将|对|在|\w)|\b(?:is|are|means|refers to)\b", re.I
@@ -46,18 +55,24 @@ _COUNTS = re.compile(
 _FIGURE = re.compile(r"\d|[一二两三四五六七八九十百千万]+[个天日月年元次人份小]")
 
 
+_TABLE_ROW = re.compile(r"[ \t]*\|.*|[^\n|]*\S[ \t]+\|[ \t]+.*")
+_TABLE_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
+
+Around = Callable[[Hit], tuple[str, str]]
+"""What stands in the document right before and after a passage, as much as may belong to its outer sentences."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A slice of a passage: `start` and `end` count in the document, as everywhere."""
+    """A slice of a document: `text` is what stands from `start` to `end` in it. `header` is the header row of
+    the table that it is a row of, where that stands further above."""
 
     number: int
     hit: Hit
     start: int
     end: int
-
-    @property
-    def text(self) -> str:
-        return self.hit.text[self.start - self.hit.start : self.end - self.hit.start]
+    text: str
+    header: str = ""
 
     @property
     def citation(self) -> Citation:
@@ -67,46 +82,70 @@ class Quote:
         )
 
 
-def select(question: str, hits: Sequence[Hit], weights: Mapping[str, float]) -> list[Quote]:
-    """Choose one to three sentences that tell most of what was asked, best first.
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    score: float
+    told: frozenset[str]  # the question's terms that it tells
+    quote: Quote
+    whole: Quote  # with the list or table around it; the same when it stands alone
 
-    `weights` maps the question's terms to their idf. Empty only when the passages hold no sentence.
+
+def select(
+    question: str, hits: Sequence[Hit], weights: Mapping[str, float], around: Around | None = None
+) -> list[Quote]:
+    """Choose one to four sentences that tell most of what was asked, best first.
+
+    `weights` maps the question's terms to their idf. Lists and tables come whole where they are short. With
+    `around` a sentence that a passage cuts off is quoted to its end. Empty only when there is no sentence.
     """
     total = sum(weights.values()) or 1.0
-    scored: list[tuple[float, frozenset[str], Quote]] = []
+    lists = _ASKS_FOR_LIST.search(question) is not None
+    scored: list[_Scored] = []
     for rank, hit in enumerate(hits):
         under = _terms(" ".join((hit.title, *hit.heading)))
-        for at, (start, end) in enumerate(_quotable(hit)):
-            quote = Quote(rank + 1, hit, hit.start + start, hit.start + end)
+        for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, lists=lists)):
             told = frozenset(_terms(quote.text) & weights.keys())
             share = sum(weights[term] for term in told) / total
             above = sum(weights[term] for term in (under & weights.keys()) - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
             score += _bonus(question, quote.text, told, weights)
-            scored.append((score, told, quote))
-    scored.sort(key=lambda item: -item[0])
-    return _spread(scored, weights, total)
+            scored.append(_Scored(score, told, quote, whole))
+    scored.sort(key=lambda one: -one.score)
+    return _spread(scored, weights)
 
 
-def _spread(
-    scored: Sequence[tuple[float, frozenset[str], Quote]], weights: Mapping[str, float], total: float
-) -> list[Quote]:
+def _spread(scored: Sequence[_Scored], weights: Mapping[str, float]) -> list[Quote]:
     """Take the best, then those that add to it; the same words from two documents count once."""
+    # Of the whole that any sentence tells: a pair of characters across two words is told by none.
+    total = sum(weights[term] for term in frozenset().union(*(one.told for one in scored))) or 1.0
+    best = (
+        sum(weights[term] for term in scored[0].told) / sum(weights.values()) if scored and weights else 0.0
+    )
+    most = MOST if best >= 0.5 else MOST_LOOSE
     chosen: list[Quote] = []
     told: set[str] = set()
     said: set[str] = set()
-    for score, terms, quote in scored:
-        new = sum(weights[term] for term in terms - told) / total
-        words = _plain(quote.text)
-        floor = (FAR_FROM_BEST if new >= NEW_SHARE else NEAR_BEST) * scored[0][0]
-        if chosen and (words in said or score < floor):
+    for one in scored:
+        quote = one.whole
+        new = sum(weights[term] for term in one.told - told) / total
+        left = 1 - sum(weights[term] for term in told) / total
+        near = new >= NEW_SHARE or (left >= OPEN and one.score >= NEAR_BEST * scored[0].score)
+        words = _plain(one.quote.text)
+        if chosen and (words in said or not near or one.score < FAR_FROM_BEST * scored[0].score):
+            continue
+        if any(_overlap(quote, before) for before in chosen):
+            told |= one.told
             continue
         chosen.append(quote)
-        told |= terms
+        told |= one.told | (_terms(quote.text) & weights.keys())
         said.add(words)
-        if len(chosen) == MOST:
+        if len(chosen) == most:
             break
     return chosen
+
+
+def _overlap(one: Quote, other: Quote) -> bool:
+    return one.hit.doc_id == other.hit.doc_id and one.start < other.end and other.start < one.end
 
 
 def _bonus(question: str, sentence: str, told: frozenset[str], weights: Mapping[str, float]) -> float:
@@ -130,17 +169,33 @@ def _defines(sentence: str, told: frozenset[str], weights: Mapping[str, float]) 
     return sum(weights[term] for term in subject) >= SUBJECT_SHARE * sum(weights.values())
 
 
-def _quotable(hit: Hit) -> list[tuple[int, int]]:
-    """The sentences of a passage without list marks; headings, fences and bare markup left out.
+def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> list[tuple[Quote, Quote]]:
+    """The sentences of a passage without list marks, each alone and with the table (with `lists`, the list) that
+    it stands in; headings, fences and bare markup left out.
 
     A sentence that ends in a colon takes along the list or the code that it announces.
     """
-    text = hit.text
+    before, after = around(hit) if around else ("", "")
+    text = before + hit.text + after
+    low, high = len(before), len(before) + len(hit.text)
+    origin = hit.start - low
     headings = {_plain(heading) for heading in (hit.title, *hit.heading)}
-    spans: list[tuple[int, int]] = []
+
+    def quote(start: int, end: int, header: str = "") -> Quote:
+        return Quote(number, hit, origin + start, origin + end, text[start:end], header)
+
+    found: list[tuple[Quote, Quote]] = []
+    done = 0
+    tables = _tables(text)
+    short = [one.span() for one in _LIST.finditer(text) if lists and len(one[0]) <= WHOLE_CHARS]
     for start, end in sentences(text):
-        if spans and start < spans[-1][1]:
-            continue  # taken along already
+        if end <= low or start >= high or start < done:
+            continue  # of a neighbour, or taken along already
+        table = next((one for one in tables if one[0] <= start < one[1]), None)
+        if table is not None:
+            done = table[1]
+            found += _rows(text, table, hit.lead if table[0] <= low else "", quote)
+            continue
         mark = _LEADING_MARK.match(text, start, end)
         is_title = _NUMBERED_TITLE.match(text, start, end) and not _IS_SENTENCE.search(text[start:end])
         if is_title or _FENCE.match(text, start, end) or (mark and mark[0].startswith("#")):
@@ -151,8 +206,52 @@ def _quotable(hit: Hit) -> list[tuple[int, int]]:
         words = _plain(text[start:end])
         if len(words) > 1 and words not in headings:
             announced = _ANNOUNCED.match(text, end) if text[end - 1] in ":：" else None
-            spans.append((start, announced.end() if announced else end))
+            done = announced.end() if announced and announced.end() - end <= WHOLE_CHARS else end
+            one = quote(start, done)
+            items = next((span for span in short if mark and span[0] <= start < span[1]), None)
+            found.append((one, quote(*_trimmed(text, items)) if items else one))
+    return found
+
+
+def _trimmed(text: str, span: Span) -> Span:
+    inner = text[slice(*span)]
+    return span[0] + len(inner) - len(inner.lstrip("\n")), span[1] - len(inner) + len(inner.rstrip())
+
+
+def _tables(text: str) -> list[Span]:
+    """Two rows or more, one below the other."""
+    spans: list[Span] = []
+    at = start = 0
+    rows = 0
+    for line in [*text.split("\n"), ""]:
+        if _TABLE_ROW.fullmatch(line):
+            start = at if not rows else start
+            rows += 1
+        else:
+            if rows > 1:
+                spans.append((start, at - 1))
+            rows = 0
+        at += len(line) + 1
     return spans
+
+
+def _rows(
+    text: str, table: Span, lead: str, quote: Callable[[int, int, str], Quote]
+) -> list[tuple[Quote, Quote]]:
+    """The rows of a table below its header, each with the whole table where that is short enough."""
+    lines: list[Span] = []
+    at = table[0]
+    for line in text[table[0] : table[1]].split("\n"):
+        if not _TABLE_RULE.fullmatch(line):
+            lines.append((at, at + len(line)))
+        at += len(line) + 1
+    if not lines:
+        return []
+    header = lead.strip() or text[slice(*lines[0])].strip()
+    below = lines if lead.strip() else lines[1:] or lines
+    is_short = table[1] - table[0] <= WHOLE_CHARS and not lead.strip()
+    whole = quote(*table, "")
+    return [(row := quote(start, end, header), whole if is_short else row) for start, end in below]
 
 
 def _terms(text: str) -> set[str]:
@@ -163,10 +262,20 @@ def _plain(text: str) -> str:
     return "".join(char for char in mask(text).casefold() if char.isalnum())
 
 
-def shown(text: str) -> str:
-    """A quote for reading: breaks of the page's layout go, those of lists and code stay."""
+def shown(quote: Quote) -> str:
+    """A quote for reading: breaks of the page's layout go, those of lists, tables and code stay."""
+    text = quote.text
     if "```" in text:
         return text
+    lines = text.strip("\n").split("\n")
+    if quote.header or (len(lines) > 1 and all(_TABLE_ROW.fullmatch(line) for line in lines)):
+        rows = [_cells(line) for line in [quote.header, *lines] if line and not _TABLE_RULE.fullmatch(line)]
+        rule = "|".join(["---"] * (rows[0].count("|") + 1))
+        return (
+            "\n".join(f"| {row} |" for row in rows[:1])
+            + f"\n|{rule}|\n"
+            + "\n".join(f"| {row} |" for row in rows[1:])
+        )
 
     def joined(found: re.Match[str]) -> str:
         before, after = (
@@ -175,5 +284,10 @@ def shown(text: str) -> str:
         )
         return "" if before and after and is_cjk(before) and is_cjk(after) else " "
 
-    lines = re.split(rf"\n(?={_ITEM})", text.rstrip())
-    return "\n".join(re.sub(r"[ \t]*\n\s*", joined, line) for line in lines)
+    items = re.split(rf"\n(?={_ITEM})", text.rstrip())
+    return "\n".join(re.sub(r"[ \t]*\n\s*", joined, item) for item in items)
+
+
+def _cells(line: str) -> str:
+    """A row without its outer bars."""
+    return line.strip().removeprefix("|").removesuffix("|").strip()

@@ -125,6 +125,7 @@ class Hit:
     title: str = ""
     fused: float | None = None
     rerank: float | None = None
+    lead: str = ""  # of a later part of a table: its header row
 
 
 @dataclass(frozen=True, slots=True)

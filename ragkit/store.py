@@ -106,6 +106,7 @@ class StoredChunk(NamedTuple):
             lexical=lexical,
             dense=dense,
             title=self.title,
+            lead=self.lead,
         )
 
 

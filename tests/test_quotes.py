@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragkit.quotes import MOST, select, shown
+from ragkit.chunking import chunk
+from ragkit.quotes import MOST, Quote, select, shown
+from ragkit.readers.markdown import parse
 from ragkit.schema import Hit
 from ragkit.text import analyse
 
@@ -72,10 +78,90 @@ def test_nothing_is_ever_said_that_is_not_in_the_source(text: str, question: str
     assert len(quotes) <= MOST
     for quote in quotes:
         assert quote.text == text[quote.start - 9 : quote.end - 9]
-        assert "".join(shown(quote.text).split()) == "".join(quote.text.split())
+        words = re.sub(r"[\s|:-]", "", shown(quote))
+        assert words == re.sub(r"[\s|:-]", "", quote.header + quote.text)
+
+
+def a_quote(text: str, header: str = "") -> Quote:
+    return Quote(1, hit(text), 0, len(text), text, header)
 
 
 def test_wrapped_lines_are_shown_as_one_and_lists_as_lines() -> None:
-    assert shown("一行\n接着一行") == "一行接着一行"
-    assert shown("one\ntwo") == "one two"
-    assert shown("甲：\n- 乙\n- 丙") == "甲：\n- 乙\n- 丙"
+    assert shown(a_quote("一行\n接着一行")) == "一行接着一行"
+    assert shown(a_quote("one\ntwo")) == "one two"
+    assert shown(a_quote("甲：\n- 乙\n- 丙")) == "甲：\n- 乙\n- 丙"
+
+
+TABLE = "| 假别 | 天数 |\n|---|---|\n| 年假 | 10 |\n| 病假 | 30 |\n"
+
+
+def test_a_short_table_is_quoted_whole() -> None:
+    (quote,) = select("病假有几天？", [hit(f"见下表。\n\n{TABLE}\n完。")], weights("病假有几天？"))
+    assert quote.text == TABLE.rstrip("\n")
+    assert shown(quote) == "| 假别 | 天数 |\n|---|---|\n| 年假 | 10 |\n| 病假 | 30 |"
+
+
+def test_a_row_of_a_long_table_comes_with_its_header() -> None:
+    long = TABLE + "".join(f"| 第{n}种假 | {n} |\n" for n in range(100))
+    (quote, *_) = select("病假有几天？", [hit(long)], weights("病假有几天？"))
+    assert (quote.header, quote.text) == ("| 假别 | 天数 |", "| 病假 | 30 |")
+    assert shown(quote) == "| 假别 | 天数 |\n|---|---|\n| 病假 | 30 |"
+
+
+def test_a_row_whose_header_stands_in_an_earlier_passage_has_it_all_the_same() -> None:
+    later = replace(hit("丙一 | 研发\n丁一 | 市场"), lead="姓名 | 部门\n")
+    (quote, *_) = select("丁一在哪个部门？", [later], weights("丁一在哪个部门？"))
+    assert shown(quote).startswith("| 姓名 | 部门 |\n|---|---|\n| 丁一 | 市场 |")
+
+
+def test_a_list_is_quoted_whole_where_one_is_asked_for() -> None:
+    passage = hit("见下文。\n\n- 训练方法 QLoRA\n- 训练方法 LoRA\n\n完。")
+    assert quoted("有哪些训练方法？", passage)[0] == "- 训练方法 QLoRA\n- 训练方法 LoRA"
+    assert quoted("LoRA 是训练方法吗？", passage)[0] == "训练方法 LoRA"
+
+
+def test_a_sentence_that_the_passage_cuts_is_quoted_to_its_ends() -> None:
+    text = "第一句。公司的年假一共有十天，满十年之后再加五天。后一句。"
+    cut = replace(hit(text[8:15]), start=8, end=15)
+    found = select("年假", [cut], weights("年假"), lambda one: (text[: one.start], text[one.end :]))
+    assert [(q.text, q.start) for q in found] == [("公司的年假一共有十天，满十年之后再加五天。", 4)]
+
+
+def test_a_sentence_that_adds_nothing_is_left_out() -> None:
+    passage = hit("年假为十天。年假须申请。天气很好。")
+    assert quoted("年假有几天？", passage) == ["年假为十天。"]
+
+
+LINE = st.text(alphabet="年假天。！，：|- abc1.", min_size=1, max_size=30)
+
+
+@given(
+    st.lists(LINE | st.sampled_from(["", "# 假", "- 年假", "| 年 | 假 |", "|---|---|", "```"]), max_size=20),
+    LINE,
+)
+def test_every_quote_is_a_slice_of_its_document(lines: list[str], question: str) -> None:
+    text = "年。\n" + "\n".join(lines)
+    parsed = parse(text.encode())
+    hits = [
+        Hit(
+            n,
+            1,
+            "a.md",
+            None,
+            one.heading,
+            one.start,
+            one.end,
+            text[one.start : one.end],
+            1.0,
+            1.0,
+            None,
+            lead=one.lead,
+        )
+        for n, one in enumerate(chunk(parsed))
+    ]
+    chosen = select(question, hits, weights(question), lambda one: (text[: one.start], text[one.end :]))
+    assert len(chosen) <= MOST
+    for quote in chosen:
+        assert quote.text == text[quote.start : quote.end] and quote.header in text
+    spans = sorted((quote.start, quote.end) for quote in chosen)
+    assert all(left[1] <= right[0] for left, right in pairwise(spans))
