@@ -19,7 +19,7 @@ NEW_SHARE = 0.15
 OPEN = 0.35
 NEAR_BEST = 0.8
 FAR_FROM_BEST = 0.5  # what scores lower is beside the point, whatever it adds
-MOST_LOOSE = 2  # of them where the best one tells less than half of the question
+MOST_LOOSE = 2  # of them where the best one tells little of the question
 WHOLE_CHARS = 800  # a longer table or list is not quoted whole: its row with the header above, its item alone
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
 DEFINITION_BONUS = 0.5
@@ -121,7 +121,7 @@ def _spread(scored: Sequence[_Scored], weights: Mapping[str, float]) -> list[Quo
     best = (
         sum(weights[term] for term in scored[0].told) / sum(weights.values()) if scored and weights else 0.0
     )
-    most = MOST if best >= 0.5 else MOST_LOOSE
+    most = MOST if best >= 0.35 else MOST_LOOSE
     chosen: list[Quote] = []
     told: set[str] = set()
     said: set[str] = set()

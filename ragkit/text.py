@@ -144,10 +144,15 @@ def analyse(text: str, *, query: bool = False) -> list[Token]:
     """
     folded, places = _fold(text)
     if query:
-        content = _ASKING.sub(lambda found: " " * len(found[0]), folded)
-        tokens = list(_terms(content, text, places, single=False))
-        return tokens or list(_terms(folded, text, places, single=False, stop_words=frozenset()))
+        return content_terms(text) or list(_terms(folded, text, places, single=False, stop_words=frozenset()))
     return list(_terms(folded, text, places, single=True))
+
+
+def content_terms(text: str) -> list[Token]:
+    """The terms of a question without the words that only ask; none where it consists of such words."""
+    folded, places = _fold(text)
+    content = _ASKING.sub(lambda found: " " * len(found[0]), folded)
+    return list(_terms(content, text, places, single=False))
 
 
 def index_terms(text: str) -> list[str]:

@@ -25,6 +25,7 @@ LEVELS = (
         "citations",
         "quotes",
         "intent",
+        "followup",
         "outline",
         "migrations",
         "internlm2_tokenizer",
