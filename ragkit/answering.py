@@ -12,11 +12,11 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ragkit import citations, intent, outline, prompts, quotes
+from ragkit import citations, intent, outline, passages, prompts, quotes
 from ragkit.config import Settings
 from ragkit.errors import GenerationError, RagkitError, UsageError
 from ragkit.retrieval import Retrieval
-from ragkit.schema import Answer, Coverage, Delta, Document, Done, Event, Filters, Hit, Retrieved, Turn
+from ragkit.schema import Answer, Coverage, Delta, Document, Done, Event, Filters, Retrieved, Turn
 from ragkit.store import Store
 from ragkit.text import language
 
@@ -88,7 +88,7 @@ class Answerer:
             speaks = language(blank.question)
             yield from _say(replace(blank, text=prompts.reply("not_found", speaks), refused=True))
             return
-        hits = _within(found.hits, self.settings.context_chars)
+        hits = passages.of_settings(found.ranked, self.settings, self.store.slice).passages
         answer = replace(blank, hits=hits, weak=found.fit < self.settings.gate_weak)
         yield Retrieved(hits, blank.coverage)
         if self.llm is None:
@@ -167,10 +167,11 @@ class Answerer:
 
     def _outlined(self, target: str, filters: Filters) -> list[Document]:
         """The documents that an outline is asked of; none when `target` names none: then it is a question."""
+        wanted = self.store.matching(filters)
         ready = [
             document
             for document in self.store.documents()
-            if document.chunks and (not filters.documents or document.id in filters.documents)
+            if document.chunks and (wanted is None or document.id in wanted)
         ]
         return outline.named(target, ready) if target else ready
 
@@ -220,14 +221,3 @@ def _say(answer: Answer) -> Iterator[Event]:
     for line in answer.text.splitlines(keepends=True):
         yield Delta(line)
     yield Done(answer)
-
-
-def _within(hits: Sequence[Hit], characters: int) -> tuple[Hit, ...]:
-    """The first hits whose texts fit into so many characters; the first one always."""
-    chosen: list[Hit] = []
-    for hit in hits:
-        characters -= len(hit.text)
-        if chosen and characters < 0:
-            break
-        chosen.append(hit)
-    return tuple(chosen)

@@ -323,6 +323,11 @@ class Library:
         and `embedding` says why."""
         return self._dense.load(self._store)
 
+    def embedding_reads(self, question: str) -> bool:
+        """Whether it is worth loading the embedding model for `question`: not for a language that it does not
+        know, nor without vectors, nor when it is there."""
+        return self._dense.would_read(question, self._store)
+
     def change_embedding(self, where: str) -> None:
         """Take another embedding model: "auto", a folder or a name; "off" for none. The old vectors answer until
         the new ones are whole; they are made by the background thread, or by `embed`. Raises ModelError."""
