@@ -19,7 +19,7 @@ def search(settings: config.Settings, options: argparse.Namespace) -> int:
         _load(engine, options.question)
         if options.explain:
             told = engine.explain(options.question, filters=only)
-            print_json(explanation_json(told)) if options.json else print(explanation(told))
+            print_json(explanation_json(told)) if options.json else print(explanation(told, options.limit))
             return 0
         hits = engine.search(options.question, limit=options.limit, filters=only)
         _say_failures(engine)

@@ -18,10 +18,12 @@ _OUTCOMES = {
 }
 
 
-def explanation(told: Explanation) -> str:
-    """The explanation for a person."""
+def explanation(told: Explanation, limit: int) -> str:
+    """The explanation for a person: the first `limit` chunks, and all that went into a passage."""
+    shown = max([limit, *(rank for rank, chunk in enumerate(told.chunks, 1) if chunk.number)])
+    rest = len(told.chunks) - shown
     terms = [("term", "idf", "chunks"), *((t.term, f"{t.idf:.2f}", str(t.chunks)) for t in told.terms)]
-    rows = [_HEAD, *(_row(rank, chunk) for rank, chunk in enumerate(told.chunks, 1))]
+    rows = [_HEAD, *(_row(rank, chunk) for rank, chunk in enumerate(told.chunks[:shown], 1))]
     meaning = "words and meaning" if told.dense else "words alone"
     return "\n".join(
         [
@@ -31,6 +33,7 @@ def explanation(told: Explanation) -> str:
             "",
             f"ranked by {meaning}:",
             *aligned(rows, right={0, 1, 2, 3, 4, 5, 6, 7}),
+            *([f"... and {rest} more (--limit)"] if rest > 0 else []),
             "",
             f"fit {told.fit:.2f} (refused below {told.gate:.2f}, weak below {told.gate_weak:.2f}): "
             f"{_OUTCOMES[told.outcome]}",
