@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ragkit import citations, intent, outline, passages, prompts, quotes
 from ragkit.config import Settings
 from ragkit.errors import GenerationError, RagkitError, UsageError
+from ragkit.markers import MarkerStream
 from ragkit.retrieval import Retrieval
 from ragkit.schema import Answer, Coverage, Delta, Document, Done, Event, Filters, Retrieved, Turn
 from ragkit.store import Store
@@ -41,6 +42,7 @@ class Answerer:
     profile: str
     retrieve: Callable[[str, int, Filters], Retrieval]
     simple: bool = False  # the model is one of the smallest
+    embed: citations.Embed | None = None
 
     def stream(
         self,
@@ -100,7 +102,7 @@ class Answerer:
         self, llm: LLM, answer: Answer, history: Sequence[Turn], stop: threading.Event
     ) -> Iterator[Event]:
         responses, given = self._ask(llm, answer, history)
-        markers = citations.MarkerStream(given)
+        markers = MarkerStream(given)
         text = ""
         for piece in self._pieces(responses, stop):
             if clean := markers.feed(piece):
@@ -109,8 +111,17 @@ class Answerer:
         if rest := markers.finish():
             text += rest
             yield Delta(rest)
-        placed = tuple(citations.place(text, answer.hits))
-        yield Done(replace(answer, text=text, stopped=stop.is_set(), citations=placed))
+        stopped = stop.is_set()
+        checked = citations.check(text, answer.hits, embed=self.embed, cut=stopped)
+        yield Done(
+            replace(
+                answer,
+                text=checked.text,
+                stopped=stopped,
+                citations=checked.citations,
+                unsupported=checked.unsupported,
+            )
+        )
 
     def _ask(self, llm: LLM, answer: Answer, history: Sequence[Turn]) -> tuple[ChatResponseGen, int]:
         """Put the question to the model, and say how many of the passages it was given.

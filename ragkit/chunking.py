@@ -16,7 +16,7 @@ from itertools import accumulate
 from ragkit.schema import Block, Chunk, Parsed, Span
 from ragkit.text import is_cjk, mask, sentences
 
-CHUNKER_VERSION = 2
+CHUNKER_VERSION = 3
 """Raise it when `chunk` or `index_text` changes: documents are then cut and embedded again."""
 
 # 400 CJK characters, or 1,000 others: about 230 tokens of English, which together with title and headings

@@ -29,7 +29,18 @@ if TYPE_CHECKING:
 
     from ragkit.embedding_model import SentenceModel
 
-__all__ = ["BATCH", "BUNDLED", "KNOWN", "Embedder", "ModelRecord", "bundled_folder", "find", "load", "wrap"]
+__all__ = [
+    "BATCH",
+    "BUNDLED",
+    "KNOWN",
+    "Embedder",
+    "ModelRecord",
+    "bundled_folder",
+    "find",
+    "load",
+    "unit",
+    "wrap",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +170,7 @@ class Embedder:
                 f"the embedding model {self.record.name} gave vectors that are no numbers (NaN or infinite)",
                 "Nothing of it was kept. Check the model: python -m ragkit doctor, or try --device cpu.",
             )
-        return _unit(vectors) if self.record.normalise else vectors
+        return unit(vectors) if self.record.normalise else vectors
 
 
 def plan_batches(lengths: Sequence[int], *, tokens: int = 0) -> list[list[int]]:
@@ -294,7 +305,8 @@ def _ours(record: ModelRecord) -> Iterator[None]:
         ) from error
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors of length 1."""
     return cast(
         "NDArray[np.float32]", vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     )

@@ -22,9 +22,11 @@ from ragkit.schema import QUOTES, Answer, Done, Event, Filters, Hit, Language, R
 from ragkit.text import language
 
 if TYPE_CHECKING:
+    import numpy as np
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.llms import LLM
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from numpy.typing import NDArray
 
 
 class Engine(Library):
@@ -115,6 +117,11 @@ class Engine(Library):
 
     # ── Questions ──
 
+    def embedding_reads(self, question: str) -> bool:
+        """Whether it is worth loading the embedding model for `question`: not for a language that it does not
+        know, nor without vectors, nor when it is there."""
+        return self._dense.would_read(question, self._store)
+
     def search(self, question: str, *, limit: int = 10, filters: Filters | None = None) -> list[Hit]:
         """The passages that fit best, best first. Raises StoreError, ModelError."""
         return list(self._retrieve(question, limit, filters).hits)
@@ -139,6 +146,17 @@ class Engine(Library):
             # The question is answered by words alone rather than not at all; the page says so.
             self._dense.fail(error)
             return found(None)
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """Unit vectors; None where the model that answers does not read these texts."""
+        embedder = self._dense.answering
+        if embedder is None or embedder.unknown_share("\n".join(texts)) > embedding.UNKNOWN_LIMIT:
+            return None
+        try:
+            return embedding.unit(embedder.embed(texts))
+        except ModelError as error:
+            self._dense.fail(error)
+            return None
 
     def ask(
         self,
@@ -171,7 +189,9 @@ class Engine(Library):
         with self._answering(stop):  # before the model is looked at: see `stop_answers`
             llm = self._llm_for(question)
             profile = QUOTES if llm is None else self.profile
-            answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
+            answerer = Answerer(
+                self.settings, self._store, llm, profile, self._retrieve, self._simple, self._embed
+            )
             if documents:
                 filters = filters or Filters()
                 yield from answerer.stream(question, self.coverage(), history, filters, stop)

@@ -29,6 +29,7 @@ from ragkit.schema import (
     Document,
     EmbeddingStatus,
     OnProgress,
+    PageImage,
     Parsed,
     Progress,
     SyncReport,
@@ -54,6 +55,9 @@ class Library:
         self._store = SqliteStore(settings.kb / "kb.sqlite")
         self._dense = dense
         self._reader = ReaderProcess(timeout_s=settings.reader_timeout_s)
+        self._viewer = ReaderProcess(
+            timeout_s=settings.reader_timeout_s
+        )  # a page need not wait for a long file
         self._write_lock = ProcessLock(settings.kb / "lock")
         self._read_lock = ProcessLock(settings.kb / "reading.lock")
         self._embed_lock = ProcessLock(settings.kb / "embedding.lock")
@@ -78,6 +82,7 @@ class Library:
         self._closed.set()
         self._wake.set()
         self._reader.close()
+        self._viewer.close()
         if self._thread is not None:
             self._thread.join(timeout=60)
         self._store.close()
@@ -105,17 +110,23 @@ class Library:
     def parse(self, doc_id: int) -> Parsed:
         """Read a document's file once more, only to look at it. Raises ReadError, StoreError."""
         with self.original(doc_id) as file:
-            return self._reader.read(file, name=PurePosixPath(self._document(doc_id).path).name)
+            return self._reader.read(file, name=PurePosixPath(self.document(doc_id).path).name)
+
+    def draw_page(self, doc_id: int, number: int, width: int) -> PageImage:
+        """Page `number` (1-based) of a PDF as it looks, `width` pixels wide. Raises ReadError, StoreError."""
+        with self.original(doc_id) as file:
+            return self._viewer.draw_page(file, number, width)
 
     @contextmanager
     def original(self, doc_id: int) -> Iterator[Path]:
         """The file that a document was read from, for as long as it is needed. Raises ReadError, StoreError."""
-        document = self._document(doc_id)
+        document = self.document(doc_id)
         row = self._store.manifest(document.root)[document.path]
         with self._indexer.original(self._root(document.root), document.path, row.facts.hash) as (file, _):
             yield file
 
-    def _document(self, doc_id: int) -> Document:
+    def document(self, doc_id: int) -> Document:
+        """One document. Raises StoreError when it is gone."""
         for document in self.documents():
             if document.id == doc_id:
                 return document
@@ -322,11 +333,6 @@ class Library:
         """Load the embedding model, unless it is there or off. False: search goes on with words alone,
         and `embedding` says why."""
         return self._dense.load(self._store)
-
-    def embedding_reads(self, question: str) -> bool:
-        """Whether it is worth loading the embedding model for `question`: not for a language that it does not
-        know, nor without vectors, nor when it is there."""
-        return self._dense.would_read(question, self._store)
 
     def change_embedding(self, where: str) -> None:
         """Take another embedding model: "auto", a folder or a name; "off" for none. The old vectors answer until

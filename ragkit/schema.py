@@ -52,6 +52,21 @@ class Parsed:
     ocr_state: OcrState = ""
 
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the origin at the top left
+
+
+@dataclass(frozen=True, slots=True)
+class PageImage:
+    """A page as it looks. `boxes` has one place for each character of `text`, or is empty; None where a
+    character is not drawn."""
+
+    width: int  # pixels
+    height: int
+    webp: bytes
+    text: str
+    boxes: tuple[Box | None, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """An exact slice `text[start:end]` of a document, the unit that is indexed and cited."""

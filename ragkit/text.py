@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ragkit.schema import Language
 
-ANALYSER_VERSION = 1
+ANALYSER_VERSION = 2
 """Raise it when `analyse` or `mask` changes: libraries then re-index their tokens by themselves."""
 
 
@@ -33,7 +33,19 @@ _CJK = "\u3005\u3007\u3040-\u312f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\
 _IS_CJK = re.compile(f"[{_CJK}]")
 _CJK_RUN, _OTHER_RUN = re.compile(f"[{_CJK}]+"), re.compile(f"[^\\W_{_CJK}]+")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_RUN = re.compile(f"(?P<cjk>[{_CJK}]+)|(?P<word>[^\\W_{_CJK}]+)(?:['’](?:s|t|re|ll|ve|d|m)\\b)?")
+_WORD = f"[^\\W_{_CJK}]+"
+# Words, also joined as in load_in_4bit, gpt-4o, 3.14.2, a.py; C++ and C#.
+_RUN = re.compile(
+    rf"(?P<cjk>[{_CJK}]+)|(?P<word>{_WORD})(?P<more>(?:[-_.]{_WORD})+|\+\+|\#(?!\w))?"
+    r"(?:['’](?:s|t|re|ll|ve|d|m)\b)?"
+)
+_PART = re.compile(_WORD)
+_SIGNS = {"c++": "cplusplus", "c#": "csharp", "f#": "fsharp"}
+# HybridRetriever: words of two letters or more each, the first small or large.
+_HUMPS = re.compile(r"(?:[A-Z]+(?![a-z])|[A-Z]?[a-z]+)+")
+_HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_HAS_HUMPS = re.compile(r"[a-z][A-Z]|[A-Z][A-Z][a-z]")
+_NUMBER = re.compile(r"\d+[-_.]\d+")  # 2.3: of a heading more often than of a version
 _COMBINING = re.compile("[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u3099\u309a\ufe20-\ufe2f]")
 
 _STOP_WORDS = frozenset(
@@ -46,10 +58,12 @@ _STOP_WORDS = frozenset(
 # Words that ask and do not say about what. Longest first, so that 是什么 goes whole. Measured on
 # cmrc2018: R@1 96.1 -> 97.3 when they are left out of the query.
 _ASKING = re.compile(
-    "请问一下|请问|请告诉我|告诉我|请介绍一下|请介绍|介绍一下|我想知道|能不能|可不可以|是不是|有没有|"
-    "是什么时候|什么时候|是什么样的|什么样的|是什么意思|是什么|什么叫|什么是|为什么|什么|是谁|谁|"
-    "有哪些|是哪些|哪些|是哪|哪一个|哪个|哪里|哪儿|哪种|哪|如何|怎么样|怎么|怎样|是否|"
-    "有多少|多少|多久|几个|几天|吗|呢|吧|啊"
+    "请问一下|请问|请告诉我|告诉我|请介绍一下|请介绍|介绍一下|请解释一下|解释一下|说一下|讲一下|说说|讲讲|我想知道|"
+    "能不能|可不可以|是不是|有没有|能否|可否|"
+    "是什么时候|什么时候|是什么样的|什么样的|是什么意思|是做什么的|是干什么的|指的是什么|是指什么|是什么|什么叫|什么是|"
+    "为什么|什么|是谁|谁|有哪些|是哪些|哪些|是哪|哪一个|哪个|哪里|哪儿|哪种|哪|"
+    "如何|怎么样|怎么办|怎么|怎样|是否|为何|何时|何地|何处|有何|"
+    "有多少|多少|多久|多长|多大|多高|多远|几时|几个|几天|吗|呢|吧|啊"
 )
 
 
@@ -139,22 +153,43 @@ def analyse(text: str, *, query: bool = False) -> list[Token]:
 def index_terms(text: str) -> list[str]:
     """The terms of `analyse(text)` without their places, in a third of its time: what is stored."""
     folded, places = _fold(text)
+    has_humps = _HAS_HUMPS.search(text) is not None
     terms: list[str] = []
     for run in _RUN.finditer(folded):
-        word = run["word"]
-        if word is None:
+        kind = run.lastgroup
+        if kind == "cjk":
             chars = run[0]
             pairs = [""] * (2 * len(chars) - 1)  # each character, then it with the next one
             pairs[::2] = chars
             pairs[1::2] = map(add, chars, chars[1:])
             terms += pairs
-        elif word not in _STOP_WORDS:
-            terms.append(_stem(word))
-        else:
-            low, high = _span(places, *run.span("word"))
-            if _is_acronym(text[low:high]):
+            continue
+        if kind == "word":  # the usual way, by hand
+            word = run["word"]
+            is_stop_word = word in _STOP_WORDS
+            if not has_humps and not is_stop_word:
                 terms.append(_stem(word))
+                continue
+            low, high = run.span("word") if places is None else _span(places, *run.span("word"))
+            written = text[low:high]
+            if is_stop_word:
+                terms += [_stem(word)] * _is_acronym(written)
+                continue
+            if written[1:] == word[1:]:
+                terms.append(_stem(word))
+                continue
+        if places is None:
+            terms += _terms_of(text[run.start() : run.end()])
+        else:
+            terms += [token.term for token in _words(run, text, places, _STOP_WORDS)]
     return terms
+
+
+@lru_cache(maxsize=1 << 16)
+def _terms_of(written: str) -> tuple[str, ...]:
+    """The terms of one match of _RUN in text that folding left as long as it was: identifiers come again and again."""
+    found = _RUN.match("".join(map(_fold_cluster, written)))
+    return tuple(token.term for token in _words(found, written, None, _STOP_WORDS)) if found else ()
 
 
 def _terms(
@@ -165,22 +200,58 @@ def _terms(
     single: bool,
     stop_words: frozenset[str] = _STOP_WORDS,
 ) -> Iterator[Token]:
-    def token(term: str, start: int, end: int) -> Token:
-        return Token(term, *_span(places, start, end))
-
     for run in _RUN.finditer(folded):
-        start, end = run.span()
-        if run["word"] is not None:
-            word = token(_stem(run["word"]), start, run.end("word"))
-            # "IT" in capitals is a department, "it" is not.
-            if run["word"] not in stop_words or _is_acronym(original[word.start : word.end]):
-                yield word
+        if run["cjk"] is None:
+            yield from _words(run, original, places, stop_words)
             continue
+        start, end = run.span()
         for at in range(start, end):
             if single or end - start == 1:
-                yield token(folded[at], at, at + 1)
+                yield Token(folded[at], *_span(places, at, at + 1))
             if at + 1 < end:
-                yield token(folded[at : at + 2], at, at + 2)
+                yield Token(folded[at : at + 2], *_span(places, at, at + 2))
+
+
+def _words(
+    run: re.Match[str], original: str, places: list[int] | None, stop_words: frozenset[str]
+) -> Iterator[Token]:
+    """The terms of a word, or of several that are joined: whole, then each part, then the humps of each part."""
+    if sign := _SIGNS.get(run[0]):
+        yield Token(sign, *_span(places, *run.span()))
+        return
+    start, end = run.start(), run.end(run.lastgroup or 0)
+    parts = (
+        [run.span("word")]
+        if run["more"] is None
+        else [part.span() for part in _PART.finditer(run.string, start, end)]
+    )
+    if len(parts) > 1 and not _NUMBER.fullmatch(run.string, start, end):
+        # Whole without what joins it, so that gpt-4o and GPT4o meet; between digits a mark that stays.
+        whole = re.sub(r"(?<=\d)[-_.](?=\d)", "p", run.string[start:end])
+        yield Token(re.sub(r"[-_.]", "", whole), *_span(places, start, end))
+    for first, last in parts:
+        word = run.string[first:last]
+        low, high = _span(places, first, last)
+        written = original[low:high]
+        # "IT" in capitals is a department, "it" is not.
+        if word not in stop_words or _is_acronym(written):
+            yield Token(_stem(word), low, high)
+        if not (written.islower() or written[1:].islower()):
+            for term, begin, stop in _humps(written):
+                if term not in stop_words:
+                    yield Token(term, low + begin, low + stop)
+
+
+@lru_cache(maxsize=1 << 16)
+def _humps(written: str) -> tuple[tuple[str, int, int], ...]:
+    """HybridRetriever -> hybrid, retriev; XTuner and iPhone are one word each."""
+    found = _HUMPS.match(written) if written.isascii() and not written.islower() else None
+    if found is None:
+        return ()
+    humps = list(_HUMP.finditer(written, 0, found.end()))
+    if len(humps) < 2 or any(len(hump[0]) < 2 for hump in humps):
+        return ()
+    return tuple((_stem(hump[0].lower()), *hump.span()) for hump in humps)
 
 
 def _span(places: list[int] | None, start: int, end: int) -> tuple[int, int]:
@@ -228,6 +299,12 @@ def mask(text: str) -> str:
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|[Ee]\.g|[Ii]\.e|cf|al|Fig|No|Vol|pp|approx|Inc|Ltd|Co)|\b[A-Z]|^\s*\d+)\.$"
 )
+# What is read as one: a quotation, what stands in brackets. Longer ones are cut like any text.
+_KEPT_WHOLE = re.compile(
+    r"“[^“”\n]{1,300}”|「[^「」\n]{1,300}」|『[^『』\n]{1,300}』|《[^《》\n]{1,100}》|（[^（）\n]{1,300}）"
+    r"|(?<![\w\"])\"[^\"\n]{1,300}\"(?!\w)|\([^()\n]{1,300}\)|\b(?:https?|ftp)://[^\s<>，。；、）】》」”]+(?<![.?!,;:])"
+)
+_GOES_ON = re.compile(r"\s*[a-z]")  # after a quotation that is a part of a sentence
 _CLOSERS = "”’」』）)】》\"'］"
 _SENTENCE_END = re.compile(
     rf"[。！？]+[{_CLOSERS}]*|[!?]+[{_CLOSERS}]*(?=\s|[{_CJK}]|$)|\.+[{_CLOSERS}]*(?=\s|$)|\.(?=[{_CJK}])"
@@ -245,8 +322,15 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[i
     spans = []
     for low, high in _stretches(text, start, len(text) if end is None else end):
         at = low
+        wholes = _KEPT_WHOLE.finditer(text, low, high)
+        whole = next(wholes, None)
         for found in _SENTENCE_END.finditer(text, low, high):
             stop = found.end()
+            while whole is not None and whole.end() <= found.start():
+                whole = next(wholes, None)
+            inside = whole is not None and whole.start() < found.start() and whole
+            if inside and (stop < inside.end() or _GOES_ON.match(text, stop, high)):
+                continue
             if text[found.start()] == "." and _ABBREVIATION.search(text[max(at, stop - 12) : stop]):
                 continue
             spans.append((at, stop))

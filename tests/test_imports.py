@@ -18,7 +18,7 @@ ROOT = Path(ragkit.__file__).parent.parent
 LEVELS = (
     {"errors", "schema"},
     {"config", "text", "vectors", "log", "models"},
-    {"embedding_records"},
+    {"embedding_records", "claims", "markers"},
     {
         "embedding_model",
         "prompts",
@@ -60,7 +60,7 @@ LEVELS = (
     {"changes", "dense", "verify"},
     {"index", "answering", "portable"},
     {"library", "watch"},
-    {"engine", "profiles", "doctor"},
+    {"engine", "profiles", "doctor", "viewing"},
     {"llamaindex", "choices"},
     {"ui", "commands"},
     {"__main__"},

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from ragkit.text import analyse, index_terms, language, mask, sentences
 
 MIXED = st.text(
-    alphabet=st.sampled_from("年假多少天，。！XTuner 3.14①Ａ㎏漢é\u0301한국かなß\n -*|`#[]()https://"),
+    alphabet=st.sampled_from(
+        '年假多少天，。！XTunerAbC 3.14_①Ａ㎏漢é\u0301한국かなß\n -*|`#[]()https://+“”"'
+    ),
     max_size=60,
 )
 
@@ -26,6 +28,37 @@ def test_chinese_is_indexed_by_characters_and_bigrams_and_asked_by_bigrams() -> 
 
 def test_english_is_stemmed_and_stop_words_are_left_out() -> None:
     assert terms("The policies of running") == ["polici", "run"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("HybridRetriever", ["hybridretriev", "hybrid", "retriev"]),
+        ("load_in_4bit", ["loadin4bit", "load", "4bit"]),
+        ("gpt-4o", ["gpt4o", "gpt", "4o"]),
+        ("GPT4o", ["gpt4o"]),
+        ("v0.1.23", ["v0p1p23", "v0", "1", "23"]),
+        ("AutoModelForCausalLM", ["automodelforcausallm", "auto", "model", "causal", "lm"]),
+        ("XTuner iPhone", ["xtuner", "iphon"]),
+        ("C++, C# and a #tag", ["cplusplus", "csharp", "tag"]),
+        ("internlm2-chat-1_8b", ["internlm2chat1p8b", "internlm2", "chat", "1", "8b"]),
+        ("end.Next", ["endnext", "end", "next"]),
+    ],
+)
+def test_identifiers_are_found_whole_and_by_their_parts(text: str, wanted: list[str]) -> None:
+    assert terms(text) == wanted
+    assert terms(text, query=True) == wanted
+
+
+def test_a_part_of_an_identifier_knows_its_place() -> None:
+    text = "用 HybridRetriever.py"
+    assert [(t.term, text[t.start : t.end]) for t in analyse(text)][1:] == [
+        ("hybridretrieverpy", "HybridRetriever.py"),
+        ("hybridretriev", "HybridRetriever"),
+        ("hybrid", "Hybrid"),
+        ("retriev", "Retriever"),
+        ("py", "py"),
+    ]
 
 
 def test_a_department_in_capitals_is_no_stop_word() -> None:
@@ -110,6 +143,17 @@ def test_hostile_markup_is_masked_in_linear_time(text: str) -> None:
         ("1. First item.\n2. Second", ["1. First item.", "2. Second"]),
         ("标题\n正文一。正文二。", ["标题", "正文一。", "正文二。"]),
         ("one\n\ntwo", ["one", "two"]),
+        ("他说：“今天下雨。明天晴。”之后走了。好。", ["他说：“今天下雨。明天晴。”", "之后走了。", "好。"]),
+        ("这（见第一章。第二节）很重要。对。", ["这（见第一章。第二节）很重要。", "对。"]),
+        ('He said "Go. Now." and left. Yes.', ['He said "Go. Now." and left.', "Yes."]),
+        ("圆周率是3.14，约1,000.5米。对。", ["圆周率是3.14，约1,000.5米。", "对。"]),
+        (
+            "见 https://a.b/c.html?x=1。然后 a.b.py 和 x@y.com。",
+            ["见 https://a.b/c.html?x=1。", "然后 a.b.py 和 x@y.com。"],
+        ),
+        ("The U.S. has it. J. R. Smith agrees.", ["The U.S. has it.", "J. R. Smith agrees."]),
+        ("真的吗？！是……的。", ["真的吗？！", "是……的。"]),
+        ("“没有结束的引号。第二句。", ["“没有结束的引号。", "第二句。"]),
         ("", []),
     ],
 )
@@ -127,6 +171,19 @@ def test_sentences_lose_nothing_but_white_space(text: str) -> None:
     spans = sentences(text)
     assert "".join("".join(text[a:b].split()) for a, b in spans) == "".join(text.split())
     assert all(spans[i][1] <= spans[i + 1][0] for i in range(len(spans) - 1))
+
+
+@given(MIXED)
+def test_a_sentence_alone_is_one_sentence(text: str) -> None:
+    for start, end in sentences(text):
+        if "\n" not in text[start:end]:
+            assert sentences(text[start:end]) == [(0, end - start)]
+
+
+@pytest.mark.parametrize("piece", ["“a。", "(.", '"x. ', "https://.", "“”。", "《。"])
+def test_hostile_quotations_are_split_in_linear_time(piece: str) -> None:
+    text = piece * (100_000 // len(piece))
+    assert sentences(text)
 
 
 def test_sentences_of_a_part_count_in_the_whole() -> None:

@@ -64,7 +64,11 @@ def answer_json(answer: Answer) -> dict[str, object]:
         "question": answer.question,
         "text": answer.text,
         "refused": answer.refused,
-        "citations": [{"number": c.number} | where_json(c) | {"quote": c.quote} for c in answer.citations],
+        "citations": [
+            {"number": c.number} | where_json(c) | {"quote": c.quote, "at": c.at, "words": c.words}
+            for c in answer.citations
+        ],
+        "unsupported": [answer.text[start:end] for start, end in answer.unsupported],
         "profile": answer.profile,
     }
 

@@ -47,6 +47,8 @@ def ask(settings: config.Settings, options: argparse.Namespace) -> int:
             elif isinstance(event, Done):
                 print()
                 found = event.answer.coverage
+                for start, end in event.answer.unsupported:
+                    print(f"\nnot found in the sources: {' '.join(event.answer.text[start:end].split())}")
                 if found.waiting or (engine.embedding.state == "ready" and not found.complete):
                     print(coverage(found), file=sys.stderr)
                 for told in dict.fromkeys(f"[{one.number}] {place(one)}" for one in event.answer.citations):

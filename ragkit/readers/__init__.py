@@ -13,7 +13,7 @@ from typing import Literal
 
 from ragkit.errors import EmptyFile, FileTooLarge, FileVanished, UnsupportedFile
 from ragkit.readers.base import MAX_BYTES
-from ragkit.schema import Parsed
+from ragkit.schema import PageImage, Parsed
 
 READERS_VERSION = 2
 """Raise it when any reader's text or blocks change: files are then read again."""
@@ -119,6 +119,13 @@ def read(path: Path, *, name: str | None = None) -> Parsed:
     if not data:
         raise EmptyFile("The file is empty (0 bytes).", "Check that it was saved, and add it again.")
     return _parser(format_name)(data)
+
+
+def draw_page(path: Path, number: int, width: int) -> PageImage:
+    """Draw page `number` (1-based) of a PDF, `width` pixels wide; raise only ReadError."""
+    from ragkit.readers import pdf_page
+
+    return pdf_page.render(_load(path), number, width)
 
 
 def _load(path: Path) -> bytes:

@@ -29,6 +29,18 @@ def clean(text: str) -> str:
     return _NEWLINES.sub("\n", _DROPPED.sub("", text))
 
 
+def clean_places(text: str) -> list[int]:
+    """The place in `text` of every character of `clean(text)`."""
+    kept = [at for at, char in enumerate(text) if not _DROPPED.match(char)]
+    stripped = "".join(text[at] for at in kept)
+    places: list[int] = []
+    at = 0
+    for newline in _NEWLINES.finditer(stripped):
+        places += kept[at : newline.start() + 1]
+        at = newline.end()
+    return places + kept[at:]
+
+
 def decode(data: bytes, *, declared: str = "") -> tuple[str, str]:
     """Decode by the rules of `encodings.to_text` and clean; with the encoding's name.
 

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from ragkit.errors import ReaderFailed, ReadError
-from ragkit.readers.frames import BadFrame, as_parsed, pack, receive
+from ragkit.readers.frames import BadFrame, as_image, as_parsed, pack, receive
 from ragkit.readers.worker import SAVE_SIMPLER
-from ragkit.schema import Parsed
+from ragkit.schema import PageImage, Parsed
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _ERRORS = {cls.__name__: cls for cls in ReadError.__subclasses__()}
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    result: Parsed | ReadError
+    result: Parsed | PageImage | ReadError
     spent: bool = False  # the worker asks to be replaced
 
 
@@ -85,7 +85,19 @@ class ReaderProcess:
 
         Setting `cancel` ends it at once, as ReaderFailed.
         """
-        message = {"path": str(path.absolute()), "name": name}
+        result = self._ask({"path": str(path.absolute()), "name": name}, cancel)
+        if not isinstance(result, Parsed):
+            raise ReaderFailed(_GARBLED, SAVE_SIMPLER)
+        return result
+
+    def draw_page(self, path: Path, number: int, width: int) -> PageImage:
+        """Draw page `number` (1-based) of a PDF, `width` pixels wide; raise only ReadError."""
+        result = self._ask({"path": str(path.absolute()), "page": number, "width": width}, None)
+        if not isinstance(result, PageImage):
+            raise ReaderFailed(_GARBLED, SAVE_SIMPLER)
+        return result
+
+    def _ask(self, message: dict[str, object], cancel: threading.Event | None) -> Parsed | PageImage:
         with self._lock:
             worker = self._running_worker()
             self._requests += 1
@@ -246,6 +258,8 @@ def _exchange(
 
 
 def _understood(message: dict[str, Any]) -> _Answer:
+    if "image" in message:
+        return _Answer(as_image(message["image"]))
     if "error" not in message:
         return _Answer(as_parsed(message.get("parsed")))
     error = _ERRORS.get(str(message["error"]))

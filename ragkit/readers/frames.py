@@ -5,14 +5,16 @@ The caller trusts nothing that comes: a parser that a hostile file has taken ove
 
 from __future__ import annotations
 
+import binascii
 import json
 import struct
-from dataclasses import fields
+from base64 import b64decode, b64encode
+from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import IO, Any, get_args
 
 from ragkit.readers.base import MAX_CHARS
-from ragkit.schema import Block, BlockKind, OcrState, Parsed
+from ragkit.schema import Block, BlockKind, OcrState, PageImage, Parsed
 
 MAX_BLOCKS = 500_000  # forty characters each in the longest text; a block costs the caller half a kilobyte
 MAX_FRAME_BYTES = 256 << 20  # MAX_CHARS take at most 80 MB; the rest is for blocks with their headings
@@ -67,6 +69,36 @@ def as_parsed(values: object) -> Parsed:
         return _checked(values)
     except (TypeError, ValueError, KeyError) as error:
         raise BadFrame("no document") from error
+
+
+def image_as_json(image: PageImage) -> dict[str, Any]:
+    """Make what `as_image` takes."""
+    return asdict(image) | {"webp": b64encode(image.webp).decode("ascii")}
+
+
+def as_image(values: object) -> PageImage:
+    """Make the picture of what came; BadFrame unless it is one. What is in the WebP only a browser finds out."""
+    try:
+        return _checked_image(values)
+    except (TypeError, ValueError, KeyError, binascii.Error) as error:
+        raise BadFrame("no picture") from error
+
+
+def _checked_image(values: Any) -> PageImage:
+    boxes = tuple(None if box is None else tuple(box) for box in values["boxes"])
+    image = PageImage(**{**values, "webp": b64decode(values["webp"], validate=True), "boxes": boxes})
+    numbers = [image.width, image.height, *(number for box in image.boxes if box for number in box)]
+    if not (
+        type(image.text) is str
+        and all(type(number) is int for number in numbers)
+        and all(box is None or len(box) == 4 for box in image.boxes)
+        and len(image.boxes) in (0, len(image.text))
+        and image.webp[:4] == b"RIFF"
+        and image.width > 0 < image.height
+    ):
+        raise ValueError
+    image.text.encode()
+    return image
 
 
 def _checked(values: Any) -> Parsed:

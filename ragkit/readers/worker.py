@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ragkit.errors import FileTooLarge, ReadError
-from ragkit.readers import pace, read
-from ragkit.readers.frames import MAX_BLOCKS, BadFrame, as_json, pack, receive
+from ragkit.readers import draw_page, pace, read
+from ragkit.readers.frames import MAX_BLOCKS, BadFrame, as_json, image_as_json, pack, receive
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,16 @@ SAVE_SIMPLER = "Save it in a simpler form (text or PDF), or split it."
 
 
 def answer(request: dict[str, Any], send: Callable[[bytes], object]) -> bytes:
-    """Read the requested file; the frame holds what came of it. "spent" asks to be replaced.
+    """Read the requested file, or draw a page of it; the frame holds what came of it. "spent" asks to be replaced.
 
     Every frame carries the request's id. While a slow file goes on, `send` gets signs of life.
     """
     mark = {"id": request["id"]}
     failure: dict[str, Any]
     try:
+        if "page" in request:
+            image = draw_page(Path(request["path"]), request["page"], request["width"])
+            return pack(mark | {"image": image_as_json(image)})
         with pace.heard_by(lambda: send(pack(mark | {"alive": True}))):
             parsed = read(Path(request["path"]), name=request["name"])
         if len(parsed.blocks) > MAX_BLOCKS:

@@ -79,6 +79,19 @@
     preview.style.top = `${above > 8 ? above : at.bottom + 8}px`;
   };
 
+  // ── The passage in its document ──
+
+  // The server renders the dialog; it is opened here, because only showModal() keeps the keyboard inside.
+  const openView = () => {
+    const dialog = $("#viewer dialog.view");
+    if (!dialog || dialog.open) return;
+    dialog.addEventListener("close", () => send(dialog, { action: "close" }), { once: true });
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close() });
+    dialog.showModal();
+    dialog.querySelector(".view-body :is(i, mark)")?.scrollIntoView({ block: "center" });
+  };
+  new MutationObserver(openView).observe(document.documentElement, { childList: true, subtree: true });
+
   // ── Clicks, keys, drops ──
 
   addEventListener("click", (event) => {
@@ -91,11 +104,12 @@
       return followLink(link);
     }
     if (on("#ask .submit-button") && isBlank()) return event.stopPropagation();
-    if (!on("#sources-column")) closeSources();
-    const card = on(".src-card");
+    if (event.isTrusted && !on("#sources-column, dialog")) closeSources();
+    const card = !on(".src-open") && on(".src-card");
     if (card && !getSelection().toString()) card.classList.toggle("on");
     if (on("#theme")) return switchTheme();
     if (on("#language")) return switchLanguage(on("#language"));
+    if (on("dialog.view [data-action=close]")) return on("dialog.view").close();
     if (on("[data-close]")) return void (on(".job").hidden = true);
     if (actionOf(event) !== released) act(actionOf(event));  // by keyboard or a screen reader
   }, true);
@@ -132,7 +146,7 @@
   }, true);
 
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { closeSources(); hidePreview() }
+    if (event.key === "Escape" && !$("dialog[open]")) { closeSources(); hidePreview() }
     if (event.key === "Enter" && event.target.matches?.(".src-card")) event.target.classList.toggle("on");
   });
 
@@ -161,7 +175,8 @@
   if (write) clipboard.writeText = (text) => {
     const plain = text
       .replace(/<a href="#src-\w+-\d+" class="cite"[^>]*>(\d+)<\/a>/g, "[$1]")
-      .replace(/\s*<(span|a)\b[^>]*class="(?:note|cite-all)[^>]*>[^<]*<\/\1>/g, "");
+      .replace(/<span class="unsupported">([^<]*(?:<(?!\/span>)[^<]*)*)<\/span>/g, "$1")
+      .replace(/\s*<(span|a)\b[^>]*class="(?:note|cite-all|doubt)[^>]*>[^<]*<\/\1>/g, "");
     return write(new DOMParser().parseFromString(plain.replace(/</g, "&lt;"), "text/html").documentElement.textContent);
   };
 })();

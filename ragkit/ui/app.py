@@ -26,12 +26,14 @@ from ragkit.ui.chat import (
     answerer,
     without_deleted,
 )
+from ragkit.ui.events import AT_ONCE, QUIETLY, html
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
 from ragkit.ui.serving import Login
 from ragkit.ui.settings import ModelSettings
 from ragkit.ui.shell import LOOPBACK, Shell
 from ragkit.ui.strings import HTML_LANG, TABLES, Strings, choose
+from ragkit.ui.viewer import Viewer
 
 HERE: Final = Path(__file__).parent
 TICK_S: Final = 1.5  # while something changes by itself
@@ -41,10 +43,14 @@ IDLE_TICK_S: Final = (
 MAX_FILE_SIZE: Final = "1gb"  # above the reader's own limit, whose error names the file and its remedy
 
 # app.js sends what was clicked in our own HTML as an event "ragkit"; these pass it on to a handler.
-_SHOW_TURN: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("show_turn", detail))'
+_SOURCE_ACTION: Final = (
+    'element.addEventListener("ragkit", ({ detail }) => '
+    'trigger(detail.action === "open" ? "open_source" : "show_turn", detail))'
+)
 _ROW_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
-    'trigger(detail.id ? "row_action" : "queue_action", detail))'
+    'trigger({ sort: "look_action", turn: "look_action" }[detail.action] '
+    '?? (detail.id ? "row_action" : "queue_action"), detail))'
 )
 _JOB_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
@@ -57,12 +63,11 @@ _LABELS: Final = (
     "tab_settings",
     "ask",
     "drop",
+    "documents_filter",
     "precision",
     "precision_info",
     "precision_automatic",
 )
-_QUIETLY: Final[dict[str, Any]] = {"api_visibility": "private", "show_progress": "hidden"}
-_AT_ONCE: Final[dict[str, Any]] = {**_QUIETLY, "queue": False}
 
 
 def build_app(boot: Boot, settings: Settings, *, login: Login | None = None) -> gr.Blocks:
@@ -94,8 +99,8 @@ class _Page:
 
     def build(self, app: gr.Blocks) -> None:
         self._clock = gr.Timer(TICK_S)  # slower while nothing changes by itself
-        self._top = _html(self._say("top_bar"), "top")
-        _html(self._say("dialog"), "dialog")
+        self._top = html(self._say("top_bar"), "top")
+        html(self._say("dialog"), "dialog")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(self._say("tab_chat"), id="chat"):
                 self._build_chat()
@@ -104,12 +109,12 @@ class _Page:
             with gr.Tab(self._say("tab_settings"), id="settings") as models:
                 self._build_settings(app, models)
         painted = [self._top, self._table, self._about]
-        app.load(self._paint, None, painted, **_AT_ONCE)
-        app.load(self._greet, None, self._chatbot, **_AT_ONCE)
+        app.load(self._paint, self._desk, painted, **AT_ONCE)
+        app.load(self._greet, None, self._chatbot, **AT_ONCE)
         self._clock.tick(
-            self._tick, self._precision, [*painted, *self._model_panels, self._clock], **_AT_ONCE
+            self._tick, [self._precision, self._desk], [*painted, *self._model_panels, self._clock], **AT_ONCE
         )
-        library.select(self._paint, None, painted, **_AT_ONCE)
+        library.select(self._paint, self._desk, painted, **AT_ONCE)
 
     # ── Chat ──
 
@@ -119,7 +124,7 @@ class _Page:
         with gr.Row(elem_id="chat-row", equal_height=False):
             left = gr.Column(scale=5, elem_id="chat-column")
             with gr.Column(scale=3, elem_id="sources-column"):
-                panel = _html(say("sources_empty_panel"), "sources", js=_SHOW_TURN)
+                panel = html(say("sources_empty_panel"), "sources", js=_SOURCE_ACTION)
         with left:
             self._chatbot = gr.Chatbot(
                 elem_id="chatbot",
@@ -166,9 +171,10 @@ class _Page:
                 "and the sources as HTML.",
             )
         self._sources = panel
-        panel.show_turn(self._show_turn, conversation, panel, **_AT_ONCE)
-        self._chatbot.clear(self._show_nothing, None, panel, **_AT_ONCE)
-        self._chatbot.undo(self._show_nothing, None, panel, **_AT_ONCE)
+        Viewer(self._boot, self.strings).build(panel, conversation)
+        panel.show_turn(self._show_turn, conversation, panel, **AT_ONCE)
+        self._chatbot.clear(self._show_nothing, None, panel, **AT_ONCE)
+        self._chatbot.undo(self._show_nothing, None, panel, **AT_ONCE)
 
     def _example_questions(self, language: Language, number: int = 3) -> list[str]:
         """A few, spread over the list, so that they show different documents."""
@@ -195,37 +201,47 @@ class _Page:
 
     def _build_library(self) -> None:
         say = self._say
-        desk = gr.State(Desk())
+        desk = self._desk = gr.State(Desk())
         with gr.Row(elem_id="library-row", equal_height=False):
             with gr.Column(scale=5, elem_id="library-column"):
                 drop = gr.File(
                     elem_id="drop", label=say("drop"), file_count="multiple", height=132, show_label=False
                 )
-                _html(say("drop_note"), "drop-note")
-                job = _html("", "job", js=_JOB_ACTION)
-                self._table = _html("", "documents", js=_ROW_ACTION)
+                html(say("drop_note"), "drop-note")
+                job = html("", "job", js=_JOB_ACTION)
+                words = gr.Textbox(
+                    elem_id="docs-filter",
+                    label=say("documents_filter"),
+                    placeholder=say("documents_filter"),
+                    show_label=False,
+                    container=False,
+                    max_length=200,
+                )
+                self._table = html("", "documents", js=_ROW_ACTION)
             with gr.Column(scale=2, elem_id="about-column"):
-                self._about = _html("", "about")
+                self._about = html("", "about")
 
         library = Library(self._boot, self.strings, self._overview.documents, self._log_file)
         outcome = [job, self._table]
-        one_at_a_time: dict[str, Any] = {**_QUIETLY, "concurrency_id": "library", "concurrency_limit": 1}
+        one_at_a_time: dict[str, Any] = {**QUIETLY, "concurrency_id": "library", "concurrency_limit": 1}
         jobs = [
             # "multiple": files dropped while others are read wait for their turn instead of being lost.
-            drop.upload(library.take, [drop, desk], [drop, job], trigger_mode="multiple", **_AT_ONCE).then(
+            drop.upload(library.take, [drop, desk], [drop, job], trigger_mode="multiple", **AT_ONCE).then(
                 library.add, desk, outcome, trigger_mode="multiple", **one_at_a_time
             ),
             job.resolve_conflicts(library.resolve, desk, outcome, **one_at_a_time),
             self._table.row_action(library.row, desk, outcome, trigger_mode="multiple", **one_at_a_time),
         ]
-        job.cancel_job(library.cancel, desk, job, **_AT_ONCE)
+        job.cancel_job(library.cancel, desk, None, **AT_ONCE)
+        words.change(library.filter, [words, desk], self._table, trigger_mode="always_last", **AT_ONCE)
+        self._table.look_action(library.look, desk, self._table, trigger_mode="multiple", **AT_ONCE)
         # At once: a job that is paused holds the place that the others wait for.
-        self._table.queue_action(library.queue, None, self._table, **_AT_ONCE)
+        self._table.queue_action(library.queue, desk, self._table, **AT_ONCE)
         for done in jobs:
             # Vectors are made from now on: look again until they are complete.
-            done.then(lambda: gr.Timer(TICK_S), None, self._clock, **_AT_ONCE)
+            done.then(lambda: gr.Timer(TICK_S), None, self._clock, **AT_ONCE)
             # A document may be gone: its passages come back from the server, which knows.
-            done.then(self._show_nothing, None, self._sources, **_AT_ONCE)
+            done.then(self._show_nothing, None, self._sources, **AT_ONCE)
 
     # ── Settings ──
 
@@ -233,7 +249,7 @@ class _Page:
         say, settings = self._say, self._models
         with gr.Row(elem_id="settings-row", equal_height=False):
             with gr.Column(scale=5, elem_id="models-column"):
-                now = _html("", "model-now", js=_MODEL_ACTION)
+                now = html("", "model-now", js=_MODEL_ACTION)
                 precision = gr.Radio(
                     [
                         (say("precision_automatic") if wanted == "auto" else LABELS[wanted], wanted)
@@ -244,37 +260,33 @@ class _Page:
                     info=say("precision_info"),
                     elem_id="precision",
                 )
-                listed = _html("", "models", js=_MODEL_ACTION)
+                listed = html("", "models", js=_MODEL_ACTION)
             with gr.Column(scale=2, elem_id="machine-column"):
-                machine = _html("", "machine")
+                machine = html("", "machine")
         painted = [now, listed, machine]
-        app.load(lambda: self._boot.model.precision or self._settings.precision, None, precision, **_AT_ONCE)
+        app.load(lambda: self._boot.model.precision or self._settings.precision, None, precision, **AT_ONCE)
         changes = [
-            tab.select(settings.open, precision, painted, **_AT_ONCE),
-            now.model_action(settings.act, precision, painted, **_AT_ONCE),
-            listed.model_action(settings.act, precision, painted, **_AT_ONCE),
+            tab.select(settings.open, precision, painted, **AT_ONCE),
+            now.model_action(settings.act, precision, painted, **AT_ONCE),
+            listed.model_action(settings.act, precision, painted, **AT_ONCE),
         ]
-        precision.change(settings.paint, precision, painted, **_AT_ONCE)
+        precision.change(settings.paint, precision, painted, **AT_ONCE)
         self._precision, self._model_panels = precision, painted
         for change in changes:
-            change.then(lambda: gr.Timer(TICK_S), None, self._clock, **_AT_ONCE)
+            change.then(lambda: gr.Timer(TICK_S), None, self._clock, **AT_ONCE)
 
     # ── The whole page ──
 
-    def _paint(self, request: gr.Request) -> tuple[str, str, str]:
+    def _paint(self, desk: Desk, request: gr.Request) -> tuple[str, str, str]:
         strings, overview = self.strings(request), self._overview
-        return overview.top_bar(strings), overview.documents(strings), overview.about(strings)
+        return overview.top_bar(strings), overview.documents(strings, desk.view), overview.about(strings)
 
-    def _tick(self, precision: str, request: gr.Request) -> tuple[Any, ...]:
+    def _tick(self, precision: str, desk: Desk, request: gr.Request) -> tuple[Any, ...]:
         # Asked before anything is painted, so that what changes in between is painted at the next tick; and
         # again, because painting can begin a new look at the models.
         settled = self._overview.settled() and self._models.settled()
-        painted = (*self._paint(request), *self._models.paint(precision, request))
+        painted = (*self._paint(desk, request), *self._models.paint(precision, request))
         return *painted, gr.Timer(IDLE_TICK_S if settled and self._models.settled() else TICK_S)
-
-
-def _html(value: Any, elem_id: str, *, js: str | None = None) -> gr.HTML:
-    return gr.HTML(value, elem_id=elem_id, js_on_load=js, apply_default_css=False)
 
 
 def translations(settings: Settings) -> gr.I18n:

@@ -185,7 +185,13 @@ def message(exchange: Exchange, strings: Strings) -> Message:
     """The answer as far as it is known, with what the page has to say about it."""
     answer = exchange.answer
     parts = (
-        [markup.answer_markdown(answer.text, exchange.turn, len(answer.hits), strings)] if answer.text else []
+        [
+            markup.answer_markdown(
+                answer.text, exchange.turn, len(answer.hits), strings, unsupported=answer.unsupported
+            )
+        ]
+        if answer.text
+        else []
     )
     if exchange.error:
         parts.append(markup.note("failed", exchange.error))

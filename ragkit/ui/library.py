@@ -22,7 +22,9 @@ from ragkit.schema import Conflict, OnProgress, Progress, SyncReport
 from ragkit.ui import render_library
 from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
+from ragkit.ui.events import sent
 from ragkit.ui.strings import Strings
+from ragkit.ui.table import View
 
 if TYPE_CHECKING:
     from ragkit.engine import Engine
@@ -55,6 +57,7 @@ class Desk:
     waiting: list[Upload] = field(default_factory=list)
     conflicts: tuple[Conflict, ...] = ()
     cancel: threading.Event | None = None  # of the job under way
+    view: View = field(default_factory=View)  # of the table
 
 
 class Library:
@@ -64,7 +67,7 @@ class Library:
         self,
         boot: Boot,
         strings_for: Callable[[gr.Request], Strings],
-        table: Callable[[Strings], str],
+        table: Callable[[Strings, View], str],
         log_file: str,
     ) -> None:
         self._boot = boot
@@ -91,11 +94,11 @@ class Library:
     def resolve(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
         """Do with the conflicting files what the user chose; to skip them is to do nothing."""
         strings = self._strings_for(request)
-        policy = _POLICIES.get(_text(event, "action"))
+        policy = _POLICIES.get(sent(event, "action"))
         uploads = [(conflict.path, conflict.name) for conflict in desk.conflicts]
         desk.conflicts = ()
         if policy is None or not uploads:
-            yield "", self._table(strings)
+            yield "", self._table(strings, desk.view)
             return
 
         def work(engine: Engine, progress: OnProgress) -> SyncReport:
@@ -106,7 +109,7 @@ class Library:
     def row(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
         """Delete a document or read it again; the browser names it by its id."""
         strings = self._strings_for(request)
-        action, number = _text(event, "action"), _text(event, "id")
+        action, number = sent(event, "action"), sent(event, "id")
         ids = [int(number)] if number.isdecimal() else []
 
         def work(engine: Engine, progress: OnProgress) -> SyncReport:
@@ -118,17 +121,28 @@ class Library:
         if action in {"delete", "reread"}:
             yield from self._job(work, desk, strings)
 
-    def queue(self, event: gr.EventData, request: gr.Request) -> str:
+    def queue(self, desk: Desk, event: gr.EventData, request: gr.Request) -> str:
         """Hold, let go on, or drop what waits to be read."""
-        if act := _QUEUE.get(_text(event, "action")):
+        if act := _QUEUE.get(sent(event, "action")):
             act(self._boot.engine(OPEN_TIMEOUT_S))
-        return self._table(self._strings_for(request))
+        return self._table(self._strings_for(request), desk.view)
 
-    def cancel(self, desk: Desk, request: gr.Request) -> str:
-        """Ask the job under way to stop; the file in hand is let go."""
+    def look(self, desk: Desk, event: gr.EventData, request: gr.Request) -> str:
+        """Sort the table, or turn its page."""
+        change = desk.view.sorted_by if sent(event, "action") == "sort" else desk.view.turned_to
+        desk.view = change(sent(event, "id"))
+        return self._table(self._strings_for(request), desk.view)
+
+    def filter(self, words: str, desk: Desk, request: gr.Request) -> str:
+        """Show the documents whose source holds these words."""
+        desk.view = desk.view.filtered_by(words)
+        return self._table(self._strings_for(request), desk.view)
+
+    def cancel(self, desk: Desk) -> None:
+        """Ask the job under way to stop; the file in hand is let go. The job paints it: what this would paint
+        could come in after the job's end."""
         if desk.cancel is not None:
             desk.cancel.set()
-        return render_library.job_running(None, self._strings_for(request), cancelling=True)
 
     def _job(
         self, work: Callable[[Engine, OnProgress], SyncReport], desk: Desk, strings: Strings
@@ -146,22 +160,15 @@ class Library:
                 if time.monotonic() - painted_at >= THROTTLE_S:
                     painted_at = time.monotonic()
                     running = render_library.job_running(latest, strings, cancelling=cancel.is_set())
-                    yield running, self._table(strings)
+                    yield running, self._table(strings, desk.view)
         except RagkitError as error:
             yield render_library.job_error(strings.error(error.code), str(error), strings), gr.skip()
         except Exception as error:  # noqa: BLE001  # the handler's edge: Gradio would show its text to the user
             log.failed(logger, "a job in the knowledge base", error)
             told = strings("internal_error", log=self._log_file)
-            yield render_library.job_error(told, "", strings), self._table(strings)
+            yield render_library.job_error(told, "", strings), self._table(strings, desk.view)
         else:
             # What was asked about before this job is still to be answered.
             desk.conflicts = tuple(dict.fromkeys((*desk.conflicts, *job.result.conflicts)))
             report = replace(job.result, conflicts=desk.conflicts)
-            yield render_library.job_report(report, strings), self._table(strings)
-
-
-def _text(event: gr.EventData, name: str) -> str:
-    """One string of an event's data, which the browser can fill as it likes."""
-    data = event._data
-    value = data.get(name) if isinstance(data, dict) else None
-    return value if isinstance(value, str) else ""
+            yield render_library.job_report(report, strings), self._table(strings, desk.view)

@@ -8,8 +8,11 @@ and only our own citation links are put in. Pure functions over strings.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
+from ragkit.schema import Span
 from ragkit.ui.strings import Strings
 
 # Code is shown as it stands, so nothing in it is escaped; but only where any Markdown parser must agree
@@ -18,6 +21,10 @@ _CODE = re.compile(
     r"(?P<fence>^(?P<ticks>`{3,})[\w+-]*\n.*?(?:^(?P=ticks)`*[ \t]*$|\Z))"
     r"|(?P<span>(?<![`\\])`(?!`)[^`\n|]+`(?!`))",
     re.M | re.S,
+)
+_FRAME = re.compile(
+    r"(?P<lead>\s*(?:(?:[-*+]|\d{1,3}[.)])\s+|#{1,6}\s+|>\s*|\|\s*)*[*_]{0,3})(?P<words>.*?)(?P<trail>[*_]{0,3}[\s|]*)",
+    re.S,
 )
 _CITATION = re.compile(r"\[(\d{1,3})\]")
 _ACTIVE = {
@@ -30,26 +37,47 @@ _ACTIVE = {
 _AUTOLINK = re.compile(r"(?i)\b(https?|ftp):(?=//)|\bwww\.")
 
 
-def answer_markdown(text: str, turn: str, sources: int, strings: Strings) -> str:
-    """Escape an answer and turn its [1]..[sources] into links to the cards of this turn."""
+def answer_markdown(
+    text: str, turn: str, sources: int, strings: Strings, *, unsupported: Sequence[Span] = ()
+) -> str:
+    """Escape an answer, turn its [1]..[sources] into links to the cards of this turn, and mark what is
+    `unsupported`."""
+    codes = [code.span() for code in _CODE.finditer(text)]
+    edges = sorted({0, len(text), *(edge for span in (*codes, *unsupported) for edge in span)})
     parts: list[str] = []
-    at = 0
-    for code in _CODE.finditer(text):
-        parts += [_prose(text[at : code.start()], turn, sources, strings), code[0]]
-        at = code.end()
-    parts.append(_prose(text[at:], turn, sources, strings))
+    for low, high in pairwise(edges):
+        is_code = any(start <= low < end for start, end in codes)
+        doubted = any(start <= low < end for start, end in unsupported)
+        piece = text[low:high] if is_code else _prose(text, low, high, turn, sources, strings)
+        parts.append(_doubted(piece) if doubted and not is_code else piece)
+        if any(end == high for _, end in unsupported):
+            fenced = any(end == high and "\n" in text[start:end] for start, end in codes)
+            parts.append(("\n\n" if fenced else " ") + doubt(strings))
     return "".join(parts)
 
 
-def _prose(text: str, turn: str, sources: int, strings: Strings) -> str:
+def _doubted(piece: str) -> str:
+    """Underlined, the marks of Markdown at its ends left outside: a list stays a list."""
+    found = _FRAME.fullmatch(piece)
+    if found is None or "\n\n" in found["words"]:
+        return piece
+    return f'{found["lead"]}<span class="unsupported">{found["words"]}</span>{found["trail"]}'
+
+
+def doubt(strings: Strings) -> str:
+    """The tag behind a sentence that no passage supports."""
+    return f'<span class="doubt">{escape(strings("unsupported"))}</span>'
+
+
+def _prose(text: str, low: int, high: int, turn: str, sources: int, strings: Strings) -> str:
     parts: list[str] = []
-    at = 0
-    for found in _CITATION.finditer(text):
+    at = low
+    for found in _CITATION.finditer(text, low, high):
         if not 1 <= int(found[1]) <= sources:
             continue
         parts += [inert(text[at : found.start()]), citation(turn, int(found[1]), strings)]
         at = found.end()
-    return "".join(parts) + inert(text[at:])
+    return "".join(parts) + inert(text[at:high])
 
 
 def inert(text: str) -> str:

@@ -12,6 +12,7 @@ from ragkit.ui import render, render_library
 from ragkit.ui.boot import Boot, is_default_library
 from ragkit.ui.render import Status
 from ragkit.ui.strings import Strings
+from ragkit.ui.table import View
 
 if TYPE_CHECKING:
     from ragkit.engine import Engine
@@ -46,12 +47,12 @@ class Overview:
     def top_bar(self, strings: Strings) -> str:
         return render.top_bar(status(self._boot, strings), strings)
 
-    def documents(self, strings: Strings) -> str:
+    def documents(self, strings: Strings, view: View) -> str:
         engine = self._boot.peek()
         if engine is None:
             return ""
         return render_library.documents(
-            engine.documents(), strings, semantic=embeds(engine), paused=engine.paused
+            engine.documents(), strings, view, semantic=embeds(engine), paused=engine.paused
         )
 
     def about(self, strings: Strings) -> str:

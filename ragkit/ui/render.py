@@ -210,11 +210,14 @@ def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bo
     score = strings("score", score=f"{hit.score:.2f}")
     spans = cited_spans(answer, number) if cited else term_spans(answer.question, hit.text)
     page = strings(page_kind(hit.source), n=hit.page) if hit.page else ""
+    see = escape(strings("view_open"))
     where = " · ".join(filter(None, (page, " › ".join(hit.heading))))
     return f"""<li class="src-card{" uncited" if dashed else ""}" id="src-{turn}-{number}" tabindex="0">
 <div class="src-head"><span class="src-n" aria-label="{escape(strings("source", n=number))}">{number}</span>
 <span class="src-doc" title="{escape(hit.source)}">{escape(name)}</span>
-<span class="src-score" title="{escape(score)}"><span class="bar" style="--v:{_percent(hit)}%"></span></span></div>
+<span class="src-score" title="{escape(score)}"><span class="bar" style="--v:{_percent(hit)}%"></span></span>
+<button type="button" class="src-open" data-action="open" data-id="{turn}-{number}" title="{see}" aria-label="{see}"
+>{icon(ICON_PAGES, 16)}</button></div>
 {f'<div class="src-where">{escape(where)}</div>' if where else ""}
 {passage(hit.text, spans, "cited" if cited else "term")}</li>"""
 

@@ -16,9 +16,17 @@ from ragkit.readers import shown_formats
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
+from ragkit.ui.table import Page, View, page_of
 
 _MAX_LISTED: Final = 8  # failures and conflicts shown by name; the table has them all
-_MAX_ROWS: Final = 400  # the table is painted anew every second while a large library is being indexed
+_COLUMNS: Final = (
+    ("name", ""),
+    ("state", ""),
+    ("chunks", "num"),
+    ("pages", "num wide"),
+    ("size", "num"),
+    ("seconds", "num wide"),
+)
 
 
 def size(size_bytes: float) -> str:
@@ -37,32 +45,54 @@ def _duration(seconds: float) -> str:
 # ── Documents ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def documents(rows: Sequence[Document], strings: Strings, *, semantic: bool, paused: bool = False) -> str:
-    """The table: what failed, then the newest. `semantic` tells whether new passages get vectors."""
+def documents(
+    rows: Sequence[Document],
+    strings: Strings,
+    view: View | None = None,
+    *,
+    semantic: bool,
+    paused: bool = False,
+) -> str:
+    """The table as a visitor looks at it. `semantic` tells whether new passages get vectors."""
     if not rows:
         return (
             f'<section class="docs-empty">{icon(ICON_PAGES, 40)}<h2>{escape(strings("empty_title"))}</h2>'
             f"<p>{escape(strings('empty_text'))}</p></section>"
         )
-    first = sorted(rows, key=lambda row: (row.state != "failed", -row.updated_at, row.source))[:_MAX_ROWS]
-    more = strings("documents_more", n=len(rows) - len(first)) if len(rows) > len(first) else ""
-    heads = (
-        ("column_name", ""),
-        ("column_state", ""),
-        ("column_chunks", "num"),
-        ("column_pages", "num wide"),
-        ("column_size", "num"),
-        ("column_seconds", "num wide"),
-    )
-    head = "".join(f'<th scope="col" class="{css}">{escape(strings(key))}</th>' for key, css in heads)
-    body = "".join(_row(row, strings, semantic=semantic) for row in first)
+    view = view or View()
+    page = page_of(rows, view)
+    head = "".join(_head(column, css, view, strings) for column, css in _COLUMNS)
+    body = "".join(_row(row, strings, semantic=semantic) for row in page.rows)
     waiting = sum(row.state in WAITING for row in rows)
     count = strings("documents_count", documents=len(rows), chunks=sum(row.chunks for row in rows))
+    if view.words.strip():
+        count += " · " + strings("documents_found", n=page.found)
     return (
         f'{_queue(waiting, strings, paused=paused)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
         f'<th scope="col"><span class="hidden-text">{escape(strings("column_actions"))}</span></th></tr></thead>'
-        f"<tbody>{body}</tbody></table>{f'<p>{escape(more)}</p>' if more else ''}</div>"
+        f"<tbody>{body}</tbody></table>{_pager(page, strings)}</div>"
     )
+
+
+def _head(column: str, css: str, view: View, strings: Strings) -> str:
+    order = ("descending" if view.descending else "ascending") if view.sort == column else "none"
+    label = escape(strings(f"column_{column}"))
+    return (
+        f'<th scope="col" class="{css}" aria-sort="{order}"><button type="button" class="sort" data-action="sort" '
+        f'data-id="{column}" title="{escape(strings("sort_by"))}">{label}</button></th>'
+    )
+
+
+def _pager(page: Page, strings: Strings) -> str:
+    if page.pages == 1:
+        return ""
+
+    def step(to: int, key: str) -> str:
+        off = "" if 1 <= to <= page.pages else " disabled"
+        return f'<button type="button" class="plain" data-action="turn" data-id="{to}"{off}>{escape(strings(key))}</button>'
+
+    at = escape(strings("documents_page", n=page.number, total=page.pages))
+    return f'<nav class="pager">{step(page.number - 1, "page_back")}<span>{at}</span>{step(page.number + 1, "page_forth")}</nav>'
 
 
 def _queue(waiting: int, strings: Strings, *, paused: bool) -> str:

@@ -20,6 +20,7 @@ from ragkit.errors import RagkitError
 from ragkit.schema import QUOTES
 from ragkit.ui import render_settings
 from ragkit.ui.boot import Boot
+from ragkit.ui.events import sent
 from ragkit.ui.strings import Strings
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class ModelSettings:
     def act(self, precision: str, event: gr.EventData, request: gr.Request) -> Painted:
         """Do what a button of the list says."""
         strings, wanted = self._strings_for(request), _wanted(precision)
-        action, _, other = _text(event, "action").partition(":")
+        action, _, other = sent(event, "action").partition(":")
         trouble = ""
         try:
             if action == "cancel":
@@ -70,7 +71,7 @@ class ModelSettings:
             elif action == "look":
                 self._look(0.0)
             elif action in {"load", "unload"}:
-                done = self._switch(action, _text(event, "id"), _wanted(other or wanted))
+                done = self._switch(action, sent(event, "id"), _wanted(other or wanted))
                 trouble = "" if done else strings("switch_busy")
         except RagkitError as error:
             trouble = strings.error(error.code)
@@ -132,9 +133,3 @@ class ModelSettings:
 def _wanted(precision: object) -> Wanted:
     """A precision out of what the browser sent, which can be anything."""
     return next((known for known in choices.WANTED if known == precision), "auto")
-
-
-def _text(event: gr.EventData, name: str) -> str:
-    data = event._data
-    value = data.get(name) if isinstance(data, dict) else None
-    return value if isinstance(value, str) else ""

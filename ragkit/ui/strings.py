@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ragkit.schema import Language
-from ragkit.ui import strings_library, strings_settings
+from ragkit.ui import strings_library, strings_settings, strings_viewer
 
 COOKIE: Final = "ragkit-lang"
 """Set by the page before its first request, read by the handlers: the language that the user sees."""
@@ -57,6 +57,7 @@ _EN: Final = {
     "show_sources": "Sources · {n}",
     "note_weak": "Weak match: the passages fit your question only loosely. Please check them.",
     "note_stopped": "The answer ended here, because another model was chosen. Ask again.",
+    "unsupported": "not found in the sources",
     "answer_failed": "The answer could not be finished.",
     "internal_error": "Something went wrong inside ragkit. The log file says more: {log}",
     # Sources
@@ -160,6 +161,7 @@ _ZH: Final = {
     "show_sources": "来源 · {n}",
     "note_weak": "弱匹配：找到的段落与问题只是大致相关，请核对原文。",
     "note_stopped": "因为切换了模型，回答到此为止。请重新提问。",
+    "unsupported": "资料中未找到依据",
     "answer_failed": "回答未能完成。",
     "internal_error": "ragkit 内部出错，详情见日志文件：{log}",
     "sources": "引用来源",
@@ -220,8 +222,8 @@ _ZH: Final = {
 }
 
 TABLES: Final[dict[Language, dict[str, str]]] = {
-    "en": _EN | strings_library.EN | strings_settings.EN,
-    "zh": _ZH | strings_library.ZH | strings_settings.ZH,
+    "en": _EN | strings_library.EN | strings_settings.EN | strings_viewer.EN,
+    "zh": _ZH | strings_library.ZH | strings_settings.ZH | strings_viewer.ZH,
 }
 
 

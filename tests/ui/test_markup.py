@@ -62,3 +62,31 @@ def test_code_is_shown_as_it_stands(code: str) -> None:
 
 def test_a_citation_after_code_still_counts() -> None:
     assert shown("`a[1]` [1]").startswith('`a[1]` <a href="#src-t1-1"')
+
+
+def doubted(text: str, *spans: tuple[int, int]) -> str:
+    return answer_markdown(text, "t1", 3, EN, unsupported=spans)
+
+
+def test_an_unsupported_sentence_is_underlined_and_says_so_in_words() -> None:
+    assert doubted("Yes. So it is.", (5, 14)) == (
+        'Yes. <span class="unsupported">So it is.</span> <span class="doubt">not found in the sources</span>'
+    )
+
+
+@pytest.mark.parametrize("text", ["- item", "1. item", "**bold.**", "| a | b |"])
+def test_a_mark_leaves_lists_emphasis_and_tables_as_they_are(text: str) -> None:
+    shown = doubted(text, (0, len(text)))
+    assert shown[: len(text) - len(text.lstrip("-1.*| "))] == text[: len(text) - len(text.lstrip("-1.*| "))]
+    assert 'class="doubt"' in shown
+
+
+def test_unsupported_code_is_not_broken() -> None:
+    code = "```sh\nrm x\n```"
+    assert doubted(code, (0, len(code))).startswith(code + "\n\n<span")
+
+
+@pytest.mark.parametrize("text", ["<img src=x onerror=alert(1)>", "[click](javascript:alert(1))", "`a` <b>x"])
+def test_nothing_of_a_document_survives_in_a_marked_sentence(text: str) -> None:
+    inside = doubted(text, (0, len(text)))
+    assert inside.count("<") == 4, "our two spans and nothing else"

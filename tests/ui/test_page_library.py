@@ -203,3 +203,27 @@ def test_a_watched_folder_is_followed_on_the_page(visit: Visit, serve: Serve, tm
     expect(row(page, "b.md")).to_be_visible()
     (docs / "a.md").unlink()
     expect(row(page, "a.md")).to_have_count(0)
+
+
+def test_the_table_is_filtered_sorted_and_turned(visit: Visit, serve: Serve, tmp_path: Path) -> None:
+    site = serve(kb=tmp_path / "kb")
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(130):
+        (folder / f"note{number:03}.txt").write_text(f"note {number} " * (number + 1), encoding="utf-8")
+    site.boot.engine(60).sync(folder)
+    page = visit(site, locale="en-US")
+    open_library(page)
+    names = page.locator("#documents .doc-name > div:first-child")
+    expect(names).to_have_count(100)
+    page.locator("#documents [data-action=turn]").last.click()
+    expect(names).to_have_count(30)
+    page.locator("#documents [data-action=sort][data-id=name]").click()
+    expect(names.first).to_have_text("note000.txt")
+    page.locator("#documents [data-action=sort][data-id=name]").click()
+    expect(names.first).to_have_text("note129.txt")
+    page.locator("#docs-filter").locator("input, textarea").fill("note01")
+    expect(names).to_have_count(10)
+    expect(page.locator("#documents caption")).to_contain_text("shown: 10")
+    page.wait_for_timeout(6000)  # the page paints itself anew: the filter stays
+    expect(names).to_have_count(10)

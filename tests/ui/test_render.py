@@ -155,7 +155,7 @@ def test_a_failed_document_says_why_in_the_language_of_the_page() -> None:
 
 def test_a_document_is_named_to_the_server_by_its_id_only() -> None:
     html = render_library.documents([row()], EN, semantic=False)
-    assert set(re.findall(r'data-id="([^"]*)"', html)) == {"7"}
+    assert set(re.findall(r'class="row-action[^>]* data-id="([^"]*)"', html)) == {"7"}
 
 
 def test_a_hostile_file_name_is_escaped_in_text_and_attributes() -> None:

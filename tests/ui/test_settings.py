@@ -221,14 +221,15 @@ def test_the_clock_goes_on_when_something_settled_while_it_was_painted_and_never
 ) -> None:
     """A list that came between the painting and the look at it stood unpainted for ever."""
     from ragkit.ui import app
+    from ragkit.ui.library import Desk
 
     page: Any = app._Page(Boot(settings), settings, shared=False)
     answers = iter([False, True, True, True])
     page._models = SimpleNamespace(settled=lambda: next(answers), paint=lambda *_: ("", "", ""))
     page._overview = SimpleNamespace(
-        settled=lambda: True, **dict.fromkeys(("top_bar", "documents", "about"), str)
+        settled=lambda: True, **dict.fromkeys(("top_bar", "about"), str), documents=lambda *_: ""
     )
     request = SimpleNamespace(cookies={}, headers={})
-    assert page._tick("auto", request)[-1].value == app.TICK_S
-    last = page._tick("auto", request)[-1]
+    assert page._tick("auto", Desk(), request)[-1].value == app.TICK_S
+    last = page._tick("auto", Desk(), request)[-1]
     assert last.active and last.value == app.IDLE_TICK_S

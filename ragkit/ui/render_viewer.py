@@ -1,0 +1,91 @@
+"""HTML of the passage in its document: a dialog that app.js opens as soon as it is there. Pure functions."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from html import escape
+from pathlib import PurePosixPath
+from typing import Final
+
+from ragkit.readers import page_kind
+from ragkit.schema import Box, Hit
+from ragkit.ui.render import ICON_ALERT, ICON_CLOSE, icon, merge
+from ragkit.ui.strings import Strings
+from ragkit.viewing import View
+
+ICON_BACK: Final = "M15 5l-7 7 7 7"
+ICON_FORTH: Final = "M9 5l7 7-7 7"
+ICON_FETCH: Final = "M12 4v11m0 0l-4-4m4 4l4-4M5 20h14"
+
+
+def document(place: str, hit: Hit, shown: View, strings: Strings) -> str:
+    """The dialog with one page or window; `place` is what the buttons send back."""
+    name = PurePosixPath(hit.source).name
+    kind = page_kind(hit.source) if shown.image is not None else "part"
+    at = strings(f"view_{kind}", n=shown.number, total=shown.count)
+    body = _page(shown, f"{name}, {at}") if shown.image is not None else _text(shown)
+    note = strings.error(shown.trouble) if shown.trouble else ""
+    if shown.image is not None and not shown.marks and shown.number == hit.page:
+        note = strings("view_unmarked")
+    steps = (
+        _step(place, shown.number - 1, shown, "view_previous", ICON_BACK, strings)
+        + f'<span class="view-at" role="status">{escape(at)}</span>'
+        + _step(place, shown.number + 1, shown, "view_next", ICON_FORTH, strings)
+    )
+    fetch = (
+        f'<button type="button" class="tool" data-action="download" data-id="{escape(place)}" '
+        f'title="{escape(strings("view_download"))}" aria-label="{escape(strings("view_download"))}">{icon(ICON_FETCH)}</button>'
+    )
+    head = f'<h2 id="view-name" title="{escape(hit.source)}">{escape(name)}</h2>'
+    told = f'<p class="view-note">{icon(ICON_ALERT, 16)} {escape(note)}</p>' if note else ""
+    return _dialog(f"{head}<div class='view-steps'>{steps}</div>{fetch}", told + body, strings)
+
+
+def trouble(text: str, strings: Strings) -> str:
+    """The dialog when the document cannot be shown at all."""
+    head = f'<h2 id="view-name">{escape(strings("view_failed"))}</h2>'
+    return _dialog(head, f'<p class="view-note">{icon(ICON_ALERT, 16)} {escape(text)}</p>', strings)
+
+
+def _dialog(head: str, body: str, strings: Strings) -> str:
+    close = escape(strings("close"))
+    return (
+        f'<dialog class="view" aria-labelledby="view-name"><header>{head}'
+        f'<button type="button" class="tool" data-action="close" title="{close}" aria-label="{close}">{icon(ICON_CLOSE)}</button>'
+        f'</header><div class="view-body" tabindex="0">{body}</div></dialog>'
+    )
+
+
+def _step(place: str, to: int, shown: View, key: str, drawing: str, strings: Strings) -> str:
+    label = escape(strings(key))
+    off = "" if 1 <= to <= shown.count else " disabled"
+    return (
+        f'<button type="button" class="tool" data-action="page" data-id="{escape(place)}-{to}" title="{label}" '
+        f'aria-label="{label}"{off}>{icon(drawing)}</button>'
+    )
+
+
+def _page(shown: View, label: str) -> str:
+    image = shown.image
+    assert image is not None
+    picture = b64encode(image.webp).decode("ascii")
+    marks = "".join(_mark(box, image.width, image.height) for box in shown.marks)
+    return (
+        f'<div class="view-page"><img src="data:image/webp;base64,{picture}" alt="{escape(label)}" '
+        f'width="{image.width}" height="{image.height}">{marks}</div>'
+    )
+
+
+def _mark(box: Box, width: int, height: int) -> str:
+    left, top = 100 * box[0] / width, 100 * box[1] / height
+    wide, tall = 100 * (box[2] - box[0]) / width, 100 * (box[3] - box[1]) / height
+    return f'<i style="left:{left:.2f}%;top:{top:.2f}%;width:{wide:.2f}%;height:{tall:.2f}%"></i>'
+
+
+def _text(shown: View) -> str:
+    parts: list[str] = []
+    at = 0
+    for start, end in merge(shown.spans):
+        parts += [escape(shown.text[at:start]), f'<mark class="cited">{escape(shown.text[start:end])}</mark>']
+        at = end
+    return f'<div class="view-text">{"".join(parts)}{escape(shown.text[at:])}</div>'

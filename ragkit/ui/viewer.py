@@ -1,0 +1,90 @@
+"""The passage in its document, over the page: which one is looked up on the server, never told by the browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from shutil import copyfile
+from typing import Any, Final
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from ragkit.errors import RagkitError
+from ragkit.schema import Document, Hit
+from ragkit.ui import render, render_viewer
+from ragkit.ui.boot import Boot
+from ragkit.ui.chat import Conversation
+from ragkit.ui.events import AT_ONCE, html, sent
+from ragkit.ui.strings import Strings
+from ragkit.viewing import view
+
+_VIEW_ACTION: Final = (
+    'element.addEventListener("ragkit", ({ detail }) => '
+    'trigger(detail.action === "download" ? "fetch_original" : "view_action", detail))'
+)
+_PLACE: Final = re.compile(r"(\w{1,32})-(\d{1,3})(?:-(\d{1,6}))?")  # turn, number of the passage, page
+
+
+class Viewer:
+    """The dialog and its handlers; each takes the id of a place, "turn-number" or "turn-number-page"."""
+
+    def __init__(self, boot: Boot, strings_for: Callable[[gr.Request], Strings]) -> None:
+        self._boot = boot
+        self._strings_for = strings_for
+
+    def build(self, panel: gr.HTML, conversation: gr.State) -> None:
+        """Put the dialog on the page; `panel` asks for it by its event open_source."""
+        shown = html("", "viewer", js=_VIEW_ACTION)
+        fetched = gr.DownloadButton("", elem_id="fetched", visible="hidden")
+        panel.open_source(self.act, conversation, shown, **AT_ONCE)
+        shown.view_action(self.act, conversation, shown, trigger_mode="multiple", **AT_ONCE)
+        shown.fetch_original(self.fetch, conversation, fetched, **AT_ONCE).then(
+            None, None, None, js='() => document.querySelector("#fetched").click()'
+        )
+
+    def act(self, conversation: Conversation, event: gr.EventData, request: gr.Request) -> str:
+        """Show a place, or nothing any more."""
+        strings = self._strings_for(request)
+        place = sent(event, "id")
+        found = _PLACE.fullmatch(place)
+        if sent(event, "action") == "close" or not found:
+            return ""
+        try:
+            document, hit, spans = self._find(conversation, found)
+            page = int(found[3]) if found[3] else None
+            shown = view(self._boot.engine(0), document, spans, hit.page, page)
+        except RagkitError as error:
+            return render_viewer.trouble(strings.error(error.code), strings)
+        return render_viewer.document(f"{found[1]}-{found[2]}", hit, shown, strings)
+
+    def fetch(self, conversation: Conversation, event: gr.EventData) -> Any:
+        """Lay the original out for the browser to fetch: a copy, since nothing in the library is served itself."""
+        found = _PLACE.fullmatch(sent(event, "id"))
+        if not found:
+            return gr.skip()
+        engine = self._boot.engine(0)
+        document, _, _ = self._find(conversation, found)
+        copy = Path(get_upload_folder(), f"original-{document.id}", PurePosixPath(document.path).name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with engine.original(document.id) as file:
+            copyfile(file, copy)
+        return gr.DownloadButton(value=str(copy))
+
+    def _find(
+        self, conversation: Conversation, found: re.Match[str]
+    ) -> tuple[Document, Hit, list[tuple[int, int]]]:
+        """The document and the passage of a place, and what to mark in it. Raises RagkitError."""
+        exchange = conversation.exchanges.get(found[1])
+        number = int(found[2])
+        if exchange is None or not 1 <= number <= len(exchange.answer.hits):
+            raise RagkitError("The sources of this answer are no longer kept.", "Ask again.")
+        hit = exchange.answer.hits[number - 1]
+        document = self._boot.engine(0).document(hit.doc_id)
+        cited = render.cited_spans(exchange.answer, number)
+        return (
+            document,
+            hit,
+            [(hit.start + low, hit.start + high) for low, high in cited] or [(hit.start, hit.end)],
+        )
