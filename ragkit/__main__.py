@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from ragkit import __version__, config, models
-from ragkit.commands import library, machine, questions
+from ragkit.commands import filters, library, machine, questions
 from ragkit.errors import RagkitError
 
 
@@ -110,10 +110,17 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], common: argparse
     search.add_argument(
         "--limit", type=_positive, default=10, metavar="N", help="passages to list (default: 10)"
     )
+    search.add_argument(
+        "--explain",
+        action="store_true",
+        help="show how each passage came to its place, and what an answer would get",
+    )
+    filters.add(search)
     search.set_defaults(run=questions.search)
 
     ask = commands.add_parser("ask", parents=[common], help="answer a question from the documents")
     ask.add_argument("question")
+    filters.add(ask)
     ask.set_defaults(run=questions.ask)
 
 

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ragkit import citations, intent, outline, prompts, quotes
+from ragkit import citations, intent, outline, passages, prompts, quotes
 from ragkit.config import Settings
 from ragkit.errors import GenerationError, RagkitError, UsageError
 from ragkit.markers import MarkerStream
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SIMPLE_PASSAGES = 2  # what the smallest models can keep apart
+_LONGEST_SENTENCE = (
+    1000  # characters that are looked at beyond a passage, for the ends of its outer sentences
+)
 _LEAST_OUTPUT = 256  # tokens of the window that a prompt leaves to the answer
 
 
@@ -102,11 +105,11 @@ class Answerer:
             speaks = language(blank.question)
             yield from _say(replace(blank, text=prompts.reply("not_found", speaks), refused=True))
             return
-        hits = _within(found.hits, self.settings.context_chars)
+        hits = passages.of_settings(found.ranked, self.settings, self.store.slice).passages
         answer = replace(blank, hits=hits, weak=found.fit < self.settings.gate_weak)
         yield Retrieved(hits, blank.coverage)
         if self.llm is None:
-            yield from _quote(answer, found)
+            yield from _quote(answer, found, self._around)
         else:
             yield from self._answer_by_model(self.llm, answer, history, stop)
 
@@ -188,12 +191,19 @@ class Answerer:
                 "Ask again, or restart ragkit.",
             ) from error
 
+    def _around(self, hit: Hit) -> tuple[str, str]:
+        """What stands before and after a passage in its paragraph, or as much as a sentence may take."""
+        before = self.store.slice(hit.doc_id, max(0, hit.start - _LONGEST_SENTENCE), hit.start)
+        after = self.store.slice(hit.doc_id, hit.end, hit.end + _LONGEST_SENTENCE)
+        return before[before.rfind("\n\n") + 1 :], after.partition("\n\n")[0]
+
     def _outlined(self, target: str, filters: Filters) -> list[Document]:
         """The documents that an outline is asked of; none when `target` names none: then it is a question."""
+        wanted = self.store.matching(filters)
         ready = [
             document
             for document in self.store.documents()
-            if document.chunks and (not filters.documents or document.id in filters.documents)
+            if document.chunks and (wanted is None or document.id in wanted)
         ]
         return outline.named(target, ready) if target else ready
 
@@ -227,8 +237,8 @@ def _closed_by(stop: threading.Event, responses: ChatResponseGen) -> Iterator[No
         over.set()
 
 
-def _quote(answer: Answer, found: Retrieval) -> Iterator[Event]:
-    chosen = quotes.select(answer.question, answer.hits, found.weights)
+def _quote(answer: Answer, found: Retrieval, around: quotes.Around) -> Iterator[Event]:
+    chosen = quotes.select(answer.question, answer.hits, found.weights, around)
     text = ""
     citations: list[Citation] = []
     for quote in chosen:
@@ -248,14 +258,3 @@ def _say(answer: Answer) -> Iterator[Event]:
     for line in answer.text.splitlines(keepends=True):
         yield Delta(line)
     yield Done(answer)
-
-
-def _within(hits: Sequence[Hit], characters: int) -> tuple[Hit, ...]:
-    """The first hits whose texts fit into so many characters; the first one always."""
-    chosen: list[Hit] = []
-    for hit in hits:
-        characters -= len(hit.text)
-        if chosen and characters < 0:
-            break
-        chosen.append(hit)
-    return tuple(chosen)

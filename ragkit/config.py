@@ -42,6 +42,8 @@ class Settings:
     language: Language | Literal[""] = ""  # of the page; "" follows the browser. Answers follow the question
     # "auto": the bundled model; "off": lexical search only; else a model's folder, or a name that was downloaded
     embedding: str = "auto"
+    # "auto": bge-reranker-v2-m3 where it and a GPU are on this machine; "off"; else a model's folder or name
+    rerank: str = "auto"
     device: str = "auto"  # of both models: "auto", "cpu", "cuda", "mps"
     model: str = ""  # "": the best on this machine; "quotes": none; else a folder, a .gguf file or a name
     precision: str = "auto"  # or 4bit, 8bit, bf16, fp16, fp32

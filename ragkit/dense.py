@@ -63,6 +63,20 @@ class Dense:
                     self.fail(error)
             return self.answering is not None
 
+    def would_read(self, question: str, store: Store) -> bool:
+        """Whether loading the model could change what is found for `question`. Imports no torch."""
+        if self.status.state != "waiting":
+            return False
+        before = store.meta(_WHERE)
+        if not store.vector_models() or not question.strip():
+            return False
+        if before not in (None, self._where):  # another model answers until this one takes over
+            return True
+        try:
+            return embedding.can_read(self._where, question, self._settings.data_dir)
+        except RagkitError:  # `load` says why
+            return True
+
     def change(self, where: str, store: Store) -> None:
         """Let another model take over: "auto", a folder or a name; "off" for none. Raises ModelError, and then
         nothing has changed."""

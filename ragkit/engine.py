@@ -10,19 +10,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from ragkit import embedding, retrieval
+from ragkit import embedding, explain, passages, retrieval
 from ragkit.answering import Answerer
 from ragkit.config import Settings
 from ragkit.dense import Dense
 from ragkit.errors import GenerationError, ModelError
+from ragkit.explain import Explanation
 from ragkit.library import Library
-from ragkit.schema import QUOTES, Answer, Done, Event, Filters, Hit, Language, Turn
+from ragkit.rerank import Reranker
+from ragkit.schema import QUOTES, Answer, Done, Event, Filters, Hit, Language, RerankStatus, Turn
 from ragkit.text import language
 
 if TYPE_CHECKING:
     import numpy as np
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.llms import LLM
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from numpy.typing import NDArray
 
 
@@ -33,8 +36,15 @@ class Engine(Library):
     in this process and among others.
     """
 
-    def __init__(self, settings: Settings, llm: LLM | None, embed_model: BaseEmbedding | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        llm: LLM | None,
+        embed_model: BaseEmbedding | None,
+        reranker: BaseNodePostprocessor | None = None,
+    ) -> None:
         self.use_model(llm)
+        self._reranker = Reranker(settings, reranker)
         self._answers: list[threading.Event] = []  # the stop of every answer under way
         self._answers_changed = threading.Condition()
         super().__init__(
@@ -43,10 +53,15 @@ class Engine(Library):
 
     @classmethod
     def open(
-        cls, settings: Settings, *, llm: LLM | None = None, embed_model: BaseEmbedding | None = None
+        cls,
+        settings: Settings,
+        *,
+        llm: LLM | None = None,
+        embed_model: BaseEmbedding | None = None,
+        reranker: BaseNodePostprocessor | None = None,
     ) -> Self:
         """Open or make the library at `settings.kb`. Raises StoreError, LibraryTooNew, LibraryBusy."""
-        return cls(settings, llm, embed_model)
+        return cls(settings, llm, embed_model, reranker)
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +73,11 @@ class Engine(Library):
     def profile(self) -> str:
         """What answers: "quotes", or the name of the language model."""
         return QUOTES if self._llm is None else (self._llm.metadata.model_name or type(self._llm).__name__)
+
+    @property
+    def reranking(self) -> RerankStatus:
+        """How the reranker stands. It is loaded at the first question."""
+        return self._reranker.status
 
     def use_model(
         self, llm: LLM | None, languages: Sequence[Language] = ("zh", "en"), *, simple: bool = False
@@ -97,19 +117,35 @@ class Engine(Library):
 
     # ── Questions ──
 
+    def embedding_reads(self, question: str) -> bool:
+        """Whether it is worth loading the embedding model for `question`: not for a language that it does not
+        know, nor without vectors, nor when it is there."""
+        return self._dense.would_read(question, self._store)
+
     def search(self, question: str, *, limit: int = 10, filters: Filters | None = None) -> list[Hit]:
         """The passages that fit best, best first. Raises StoreError, ModelError."""
         return list(self._retrieve(question, limit, filters).hits)
 
+    def explain(self, question: str, *, filters: Filters | None = None) -> Explanation:
+        """Why the answer to a question would be what it is; no model that writes is asked.
+        Raises StoreError."""
+        found = self._retrieve(question, self.settings.passages, filters)
+        chosen = passages.of_settings(found.ranked, self.settings, self._store.slice)
+        return explain.explain(question, found, chosen, self.settings)
+
     def _retrieve(self, question: str, limit: int, filters: Filters | None) -> retrieval.Retrieval:
-        try:
+        def found(embedder: embedding.Embedder | None) -> retrieval.Retrieval:
+            order = None if self.reranking.state in ("off", "failed") else self._reranker.order
             return retrieval.retrieve(
-                self._store, self._dense.answering, question, limit=limit, filters=filters
+                self._store, embedder, question, limit=limit, filters=filters, rerank=order
             )
+
+        try:
+            return found(self._dense.answering)
         except ModelError as error:
             # The question is answered by words alone rather than not at all; the page says so.
             self._dense.fail(error)
-            return retrieval.retrieve(self._store, None, question, limit=limit, filters=filters)
+            return found(None)
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
         """Unit vectors; None where the model that answers does not read these texts."""

@@ -122,7 +122,7 @@ def local_models(data_dir: Path, *, hub_cache: Path | None = None) -> Iterator[L
         if not folder.name.startswith(".") and folder.suffix != ".part":
             names.append(folder.name.replace("--", "/", 1))
     for name in dict.fromkeys([*(name for name in names if name != SMOLLM2), SMOLLM2]):
-        if (found := _by_name(name, data_dir, hub_cache)) and not embeds(found):
+        if (found := _by_name(name, data_dir, hub_cache)) and not (embeds(found) or reranks(found)):
             yield LocalModel(name, found)
 
 
@@ -136,6 +136,15 @@ def best_local(
 def embeds(folder: Path) -> bool:
     """Whether a folder holds an embedding model, which cannot chat."""
     return (folder / _SENTENCE_MODULES).is_file()
+
+
+def reranks(folder: Path) -> bool:
+    """Whether a folder holds a model that gives scores, as rerankers do, and cannot chat."""
+    try:
+        built = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]
+        return any(str(name).endswith("ForSequenceClassification") for name in built)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def gguf_file(where: Path) -> Path | None:

@@ -107,6 +107,19 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a text stands, besides the place that it is shown from."""
+
+    chunk_id: int
+    doc_id: int
+    source: str
+    page: int | None
+    heading: tuple[str, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A retrieved passage. `lexical` is BM25, `dense` the cosine, `fused` both together, `rerank` the
     reranker's own score; None for a leg that was off or did not list it."""
@@ -126,6 +139,7 @@ class Hit:
     fused: float | None = None
     rerank: float | None = None
     lead: str = ""  # of a later part of a table: its header row
+    also: tuple[Place, ...] = ()  # of a passage: where else the same is said, almost word for word
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +290,16 @@ class EmbeddingStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RerankStatus:
+    """The reranker, as the page shows it. `error` is set when it failed; the fused order then stands."""
+
+    state: Literal["off", "waiting", "ready", "failed"]
+    name: str = ""
+    error: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DiskUse:
     """What a library takes on the disk, in bytes."""
 
@@ -289,6 +313,13 @@ class DiskUse:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Restrict retrieval. Empty means everything."""
+    """Restrict retrieval to documents that meet all of it. A field left empty restricts nothing.
+
+    A knowledge base is an Engine of its own, so it needs no filter.
+    """
 
     documents: frozenset[int] = field(default_factory=frozenset)
+    places: tuple[str, ...] = ()  # sources of files, folders or roots: any of them, and what lies below it
+    types: frozenset[str] = field(default_factory=frozenset)  # endings: "pdf"; with or without the dot
+    since: float | None = None  # Unix time of the file's last change, this moment included
+    until: float | None = None  # and this one not

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.schema import Coverage
+from ragkit.schema import Coverage, Filters
 from ragkit.sqlite_file import SqliteFile
 from ragkit.store import Candidate, Statistics, StoredChunk
 from ragkit.vectors import VectorMatrix, VectorTable
@@ -18,6 +18,10 @@ NAME_WEIGHT = 0.5  # a word of the file's name, beside one of its text
 EMBEDDED = (
     "EXISTS (SELECT 1 FROM vector v WHERE v.hash = c.hash AND v.model = ?1)"  # a chunk c; parameter: model
 )
+
+_SOURCE = "(r.label || '/' || d.path)"
+# What waits to be read for the first time has no date of its own yet.
+_CHANGED = "iif(d.mtime_ns > 0, d.mtime_ns / 1e9, d.updated_at)"
 
 
 class SqliteSearch:
@@ -32,18 +36,47 @@ class SqliteSearch:
 
     # ── Lexical ──
 
-    def candidates(self, terms: Sequence[str], limit: int, documents: frozenset[int]) -> list[Candidate]:
+    def matching(self, filters: Filters) -> frozenset[int] | None:
+        """The documents that meet `filters`; None for all of them, so that no filter costs nothing."""
+        if filters == Filters():
+            return None
+        conditions = {
+            "d.id IN (SELECT value FROM json_each(?))": sorted(filters.documents),
+            f"EXISTS (SELECT 1 FROM json_each(?) WHERE {_SOURCE} = value "
+            f"OR substr({_SOURCE}, 1, length(value) + 1) = value || '/')": [
+                place.rstrip("/") for place in filters.places
+            ],
+            "EXISTS (SELECT 1 FROM json_each(?) WHERE lower(substr(d.path, -length(value))) = value)": [
+                f".{ending.lstrip('.').lower()}" for ending in sorted(filters.types)
+            ],
+            f"{_CHANGED} >= json_extract(?, '$[0]')": [] if filters.since is None else [filters.since],
+            f"{_CHANGED} < json_extract(?, '$[0]')": [] if filters.until is None else [filters.until],
+        }
+        given = {condition: json.dumps(wanted) for condition, wanted in conditions.items() if wanted}
+        rows = self.file.rows(
+            f"SELECT d.id FROM document d JOIN root r ON r.id = d.root WHERE {' AND '.join(given)}",
+            *given.values(),
+        )
+        return frozenset(id for (id,) in rows)
+
+    def candidates(
+        self, terms: Sequence[str], limit: int, documents: frozenset[int] | None = None
+    ) -> list[Candidate]:
         """The chunks that match best by FTS5's own score, which ties in small libraries: so only a choice."""
         wanted = {term: f" {term} " for term in terms}
         if not wanted:
             return []
         match = " OR ".join(f'"{term}"' for term in sorted(wanted))
-        within = "AND c.doc_id IN (SELECT value FROM json_each(?))" if documents else "AND ? IS NOT NULL"
+        within = (
+            "AND c.doc_id IN (SELECT value FROM json_each(?))"
+            if documents is not None
+            else "AND ? IS NOT NULL"
+        )
         rows = self.file.rows(
             "SELECT c.id, c.doc_id, c.length, f.body, f.name FROM chunk_term f JOIN chunk c ON c.id = f.rowid "
             f"WHERE chunk_term MATCH ? {within} ORDER BY f.rank LIMIT ?",
             match,
-            json.dumps(sorted(documents)),
+            json.dumps(sorted(documents or ())),
             limit,
         )
         found = []

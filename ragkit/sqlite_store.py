@@ -119,6 +119,16 @@ class SqliteStore(SqliteSearch):
             raise no_document(doc_id)
         return str(rows[0][0])
 
+    def slice(self, doc_id: int, start: int, end: int) -> str:
+        """`text(doc_id)[start:end]`, without the rest of it; "" when the document is gone."""
+        rows = self.file.rows(
+            "SELECT substr(t.text, ? + 1, ?) FROM document d JOIN text t ON t.hash = d.text_hash WHERE d.id = ?",
+            start,
+            end - start,
+            doc_id,
+        )
+        return str(rows[0][0]) if rows else ""
+
     # ── The queue: versions that are not in yet ──
 
     def enqueue(self, root: Root, versions: Iterable[tuple[str, str]], priority: int) -> list[int]:

@@ -20,13 +20,13 @@ class VectorMatrix:
     vectors: NDArray[np.float32]  # (n_vectors, dim), length 1 each
 
     def search(
-        self, query: NDArray[np.float32], limit: int, documents: frozenset[int]
+        self, query: NDArray[np.float32], limit: int, documents: frozenset[int] | None = None
     ) -> list[tuple[int, float]]:
-        """The chunks nearest to `query` (dim,) with their cosines, best first."""
+        """The chunks nearest to `query` (dim,) with their cosines, best first; `documents`: of these alone."""
         if not len(self.chunk_ids):
             return []
         scores = (self.vectors @ query)[self.rows]
-        if documents:
+        if documents is not None:
             scores = np.where(np.isin(self.doc_ids, list(documents)), scores, -np.inf)
         limit = min(limit, len(scores))
         best = np.argpartition(-scores, limit - 1)[:limit]

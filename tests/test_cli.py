@@ -73,6 +73,25 @@ def test_search_lists_passages(run: Callable[..., Any], folder: Make) -> None:
     assert "docs/a.md" in run("search", "年假")[1]
 
 
+def test_search_explains_itself(run: Callable[..., Any], folder: Make) -> None:
+    run("sync", folder(**{"a.md": "# 假期\n\n年假为十天。\n", "b.txt": "食堂在二楼。"}))
+    code, out, _ = run("search", "年假 zebra", "--explain")
+    assert code == 0 and "zebra" in out and "docs/a.md > 假期" in out and "words alone" in out
+    told = json.loads(run("search", "年假", "--explain", "--json", "--type", "txt")[1])
+    assert told["chunks"] == [] and told["outcome"] == "refused"
+
+
+def test_a_question_is_kept_to_what_the_flags_name(run: Callable[..., Any], folder: Make) -> None:
+    run("sync", folder(**{"a.md": "年假为十天。", "old/b.md": "年假须申请。"}))
+    assert [hit["source"] for hit in json.loads(run("search", "年假", "--in", "docs/old", "--json")[1])] == [
+        "docs/old/b.md"
+    ]
+    assert "年假须申请。" in run("ask", "年假", "--in", "docs/old")[1]
+    assert json.loads(run("ask", "年假", "--in", "docs/none", "--json")[1])["refused"]
+    code, _, err = run("search", "年假", "--since", "soon")
+    assert code == 2 and "--since soon" in err and "hint:" in err
+
+
 def test_ask_answers_with_citations(run: Callable[..., Any], folder: Make) -> None:
     run("sync", folder(**{"a.md": "年假为十天。"}))
     code, out, _ = run("ask", "年假有多少天？", "--json")
@@ -89,7 +108,7 @@ def test_ask_answers_with_citations(run: Callable[..., Any], folder: Make) -> No
             "start": 0,
             "end": 6,
             "quote": "年假为十天。",
-            "at": None,
+            "at": [0, 10],
             "words": [],
         }
     ]

@@ -141,3 +141,22 @@ def test_what_comes_in_meanwhile_is_found_by_words_and_then_by_the_new_model(
     assert library.search("全新的", limit=1)[0].source == "docs/new.md"
     library.embed()
     assert library.coverage().complete and library.verify() == []
+
+
+def test_a_model_is_loaded_for_a_question_only_where_it_could_change_what_is_found(
+    settings: Settings, folder: Make
+) -> None:
+    """Loading takes ten seconds, and torch with it."""
+    chinese, english = "年假有多少天？", "What is annual leave?"
+    with Engine.open(settings_for(settings, "auto")) as engine:
+        engine.sync(folder(**{"a.md": "Annual leave is ten days."}))
+        assert not engine.embedding_reads(english), "no vectors yet"
+    with Engine.open(settings, embed_model=WordEmbedding()) as engine:
+        engine.embed()
+        assert not engine.embedding_reads(english), "it is there"
+    with Engine.open(settings_for(settings, "auto")) as engine:
+        assert engine.embedding_reads(chinese), "another model answers until this one takes over"
+        engine._store.put_meta("embedding_where", "auto")
+        assert engine.embedding_reads(english) and not engine.embedding_reads(chinese)
+    with Engine.open(settings) as engine:
+        assert not engine.embedding_reads(english), "off"

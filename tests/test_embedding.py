@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from ragkit import embedding
 from ragkit.errors import ModelError
+from tests import tiny_embedding
 from tests.fakes import WordEmbedding
 
 
@@ -142,3 +143,19 @@ def test_the_bundled_model_knows_english_and_admits_that_it_does_not_know_chines
         bundled.languages == ("en",)
         and bundled.unknown_shares["zh"] > 0.5 > 0.01 > bundled.unknown_shares["en"]
     )
+
+
+def test_what_a_model_can_read_is_told_without_loading_it(
+    bundled: embedding.Embedder, tmp_path: Path
+) -> None:
+    for text in (*TEXTS, "公司的年假制度是什么？", "What is XTuner 是什么", "年假", "", "zanzibar 4711"):
+        told = bundled.unknown_share(text) <= embedding.UNKNOWN_LIMIT
+        assert embedding.can_read("auto", text, tmp_path) is told, text
+
+
+def test_a_model_whose_tokenizer_says_nothing_beforehand_is_loaded_to_be_asked(tmp_path: Path) -> None:
+    folder = tiny_embedding.bert(tmp_path / "model")
+    tiny_embedding.sentence_files(folder, pooling="mean", dim=32)
+    assert not embedding.can_read(str(folder), "公司的年假制度是什么？", tmp_path)
+    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    assert embedding.can_read(str(folder), "公司的年假制度是什么？", tmp_path)

@@ -19,6 +19,7 @@ def test_nodes_carry_the_place_and_keep_it_from_the_model(
     engine.sync(folder(**{"a.md": "# 假期\n\n年假为十天。\n"}))
     (found,) = HybridRetriever(engine).retrieve("年假")
     assert found.score == 1.0
+    assert found.node.metadata["fused"] == 1.0 and found.node.metadata["lexical"] > 0
     assert found.node.metadata["source"] == "docs/a.md" and found.node.metadata["heading"] == ["假期"]
     assert "docs/a.md" not in found.node.get_content(metadata_mode="llm")  # type: ignore[arg-type]
 

@@ -55,6 +55,14 @@ def test_one_weight_file_needs_no_index_and_a_tokenizer_json_will_do(tmp_path: P
     assert models.missing(folder) == []
 
 
+def test_a_reranker_is_no_model_to_chat_with(tmp_path: Path) -> None:
+    built = {"architectures": ["XLMRobertaForSequenceClassification"]}
+    files = {"config.json": json.dumps(built).encode(), "tokenizer.json": b"{}", "model.safetensors": b""}
+    folder = write(models.folder_of("BAAI/bge-reranker-v2-m3", tmp_path), files)
+    assert models.find_local("BAAI/bge-reranker-v2-m3", tmp_path) == folder and models.reranks(folder)
+    assert "BAAI/bge-reranker-v2-m3" not in {model.name for model in models.local_models(tmp_path)}
+
+
 @pytest.mark.parametrize("index", [b"{", b"[]", b'{"weight_map": 3}', b"\xff"])
 def test_a_broken_index_counts_as_missing(tmp_path: Path, index: bytes) -> None:
     folder = write(tmp_path, tiny_model() | {"model.safetensors.index.json": index})

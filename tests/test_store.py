@@ -70,7 +70,7 @@ def test_a_new_version_replaces_the_old_one_whole(store: SqliteStore) -> None:
     (new,) = store.opening_chunks([first])
     assert new.text == "病假另议。"
     assert new.id > old.id, "ids of chunks are never used again"
-    assert store.candidates(["年假"], 10, frozenset()) == []
+    assert store.candidates(["年假"], 10) == []
     assert store.text(first) == "病假另议。"
 
 
@@ -118,7 +118,7 @@ def test_an_exception_inside_a_write_leaves_everything_as_it_was(store: SqliteSt
     with pytest.raises(AttributeError):
         store.replace(queued(store, "a.md"), FACTS, Parsed("new", ()), bad, 0.0)
     assert store.text(store.documents()[0].id) == "年假为十天。"
-    assert len(store.candidates(["年假"], 10, frozenset())) == 1
+    assert len(store.candidates(["年假"], 10)) == 1
 
 
 def test_removing_forgets_text_terms_and_vectors_that_nobody_shares(store: SqliteStore) -> None:
@@ -137,13 +137,13 @@ def test_removing_forgets_text_terms_and_vectors_that_nobody_shares(store: Sqlit
 
 def test_candidates_count_terms_of_text_and_name(store: SqliteStore) -> None:
     put(store, "xtuner.md", "工具 工具 其他")
-    (found,) = store.candidates(["工具", "xtuner", "没有"], 10, frozenset())
+    (found,) = store.candidates(["工具", "xtuner", "没有"], 10)
     assert found.counts == {"工具": 2.0, "xtuner": 0.5}
 
 
 def test_terms_with_quotes_or_operators_are_only_words(store: SqliteStore) -> None:
     put(store, "a.md", "NEAR not AND or")
-    assert store.candidates(["near", "and"], 10, frozenset())
+    assert store.candidates(["near", "and"], 10)
 
 
 def test_a_search_can_be_kept_to_some_documents(store: SqliteStore) -> None:
@@ -160,13 +160,13 @@ def test_equal_text_is_embedded_once(store: SqliteStore) -> None:
 
 def test_the_matrix_follows_what_is_written(store: SqliteStore) -> None:
     model = "m"
-    assert store.matrix(model).search(np.ones(2, np.float32), 5, frozenset()) == []
+    assert store.matrix(model).search(np.ones(2, np.float32), 5) == []
     for name, vector in (("甲", [1, 0]), ("乙", [0, 1])):
         put(store, f"{name}.md", f"{name}的内容。")
         hashes = [hash for hash, _ in store.without_vector(model)]
         store.put_vectors(model, hashes, np.array([vector], np.float32))
     before = store.matrix(model)
-    best = before.search(np.array([0, 1], np.float32), 5, frozenset())
+    best = before.search(np.array([0, 1], np.float32), 5)
     assert [round(score, 3) for _, score in best] == [1.0, 0.0]
     store.remove([store.documents()[0].id])
     assert len(store.matrix(model).chunk_ids) == 1
@@ -189,7 +189,7 @@ def test_readers_in_threads_see_whole_documents_while_one_writes(store: SqliteSt
     def read() -> None:
         while not done.is_set():
             with store.reading():
-                for found in store.candidates(["版本"], 10, frozenset()):
+                for found in store.candidates(["版本"], 10):
                     if found.chunk_id not in store.chunks([found.chunk_id]):
                         wrong.append("a chunk vanished inside one reading")
 
@@ -219,8 +219,8 @@ def test_terms_can_be_made_anew(store: SqliteStore) -> None:
     (one,) = store.opening_chunks([doc_id])
     store.put_terms([(one.id, ["x", "y"], ["z"])], analyser=99)
     assert store.meta("analyser") == "99"
-    assert store.candidates(["x"], 5, frozenset())[0].length == 2
-    assert store.candidates(["年假"], 5, frozenset()) == []
+    assert store.candidates(["x"], 5)[0].length == 2
+    assert store.candidates(["年假"], 5) == []
 
 
 def test_a_library_of_a_later_ragkit_is_refused(store: SqliteStore) -> None:

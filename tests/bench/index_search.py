@@ -196,7 +196,7 @@ def ragkit(place: Path) -> dict[str, Any]:
         "reopen_until_the_first_answer_ms": _ms(first - started),
         "memory_grew_mb": round(_rss_mb() - before, 1),
         "lexical": _latency(lambda n: retrieval.retrieve(store, None, asked[n], limit=LIMIT), QUESTIONS),
-        "dense": _latency(lambda n: store.matrix(key).search(vectors[n], LIMIT, frozenset()), QUESTIONS),
+        "dense": _latency(lambda n: store.matrix(key).search(vectors[n], LIMIT), QUESTIONS),
         "hybrid": _latency(lambda n: engine.search(asked[n], limit=LIMIT), QUESTIONS),
         "memory_grew_after_searching_mb": round(_rss_mb() - before, 1),
         "coverage_ms": _ms(_timed(lambda: engine.coverage())),
