@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kb=options.kb,
             precision=getattr(options, "precision", None),
             device=getattr(options, "device", None),
+            **_answering(options),
         )
         return int(options.run(settings, options))
     except RagkitError as error:
@@ -38,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; what was done is kept", file=sys.stderr)
         return 130
+
+
+def _answering(options: argparse.Namespace) -> dict[str, str | None]:
+    """What answers, where the command asks a model (the doctor's --model is a folder to check)."""
+    if options.command != "ask":
+        return {}
+    return {name: getattr(options, name) for name in ("model", "llm", "llm_key")}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +127,15 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], common: argparse
     search.set_defaults(run=questions.search)
 
     ask = commands.add_parser("ask", parents=[common], help="answer a question from the documents")
-    ask.add_argument("question")
+    ask.add_argument("question", nargs="?", help="without one, every line of the input, as a conversation")
+    ask.add_argument(
+        "--no-documents", dest="documents", action="store_false", help="what the model says on its own"
+    )
+    ask.add_argument("--model", metavar="DIR", help="a model's folder, .gguf file or name; 'quotes' for none")
+    ask.add_argument("--precision", choices=("auto", "4bit", "8bit", "bf16", "fp16", "fp32"))
+    ask.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
+    ask.add_argument("--llm", metavar="URL", help="an OpenAI-compatible server; --model then names its model")
+    ask.add_argument("--llm-key", metavar="KEY", help="its key, where it wants one")
     filters.add(ask)
     ask.set_defaults(run=questions.ask)
 

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ragkit import citations, intent, outline, passages, prompts, quotes
+from ragkit import citations, intent, outline, passages, prompts, quotes, understanding
 from ragkit.config import Settings
 from ragkit.errors import GenerationError, RagkitError, UsageError
 from ragkit.markers import MarkerStream
@@ -27,6 +27,7 @@ from ragkit.schema import (
     Event,
     Filters,
     Hit,
+    Language,
     Retrieved,
     Turn,
 )
@@ -43,6 +44,8 @@ _SIMPLE_PASSAGES = 2  # what the smallest models can keep apart
 _LONGEST_SENTENCE = (
     1000  # characters that are looked at beyond a passage, for the ends of its outer sentences
 )
+_ONE_LINE: dict[str, Any] = {"max_tokens": 96, "temperature": 0.0}
+_LONGEST_LINE = 400  # characters
 _LEAST_OUTPUT = 256  # tokens of the window that a prompt leaves to the answer
 
 
@@ -56,6 +59,8 @@ class Answerer:
     llm: LLM | None
     profile: str
     retrieve: Callable[[str, int, Filters], Retrieval]
+    judge: Callable[[Retrieval], understanding.Verdict]
+    spoken: Callable[[], dict[Language, float]]  # the share of the documents in each language
     simple: bool = False  # the model is one of the smallest
     embed: citations.Embed | None = None
 
@@ -100,18 +105,46 @@ class Answerer:
     def _from_documents(
         self, blank: Answer, history: Sequence[Turn], filters: Filters, stop: threading.Event
     ) -> Iterator[Event]:
-        found = self.retrieve(blank.question, self.settings.passages, filters)
-        if found.fit < self.settings.gate:
-            speaks = language(blank.question)
-            yield from _say(replace(blank, text=prompts.reply("not_found", speaks), refused=True))
+        found = understanding.find(
+            blank.question,
+            history,
+            lambda question: self._look(question, filters),
+            None if self.llm is None or self.simple else lambda messages: self._complete(messages, stop),
+            self.spoken,
+        )
+        if found.searched != blank.question:
+            blank = replace(blank, searched=found.searched)
+        if found.verdict == "refuse":
+            said = "other_language" if found.other_language else "not_found"
+            text = prompts.reply(said, language(blank.question))
+            yield from _say(replace(blank, text=text, refused=True, other_language=found.other_language))
             return
-        hits = passages.of_settings(found.ranked, self.settings, self.store.slice).passages
-        answer = replace(blank, hits=hits, weak=found.fit < self.settings.gate_weak)
-        yield Retrieved(hits, blank.coverage)
+        ranked = found.retrieval.ranked
+        hits = passages.of_settings(ranked, self.settings, self.store.slice).passages
+        answer = replace(blank, hits=hits, weak=found.verdict == "weak")
+        yield Retrieved(hits, blank.coverage, blank.searched)
         if self.llm is None:
-            yield from _quote(answer, found, self._around)
+            yield from _quote(answer, found.retrieval, self._around)
         else:
             yield from self._answer_by_model(self.llm, answer, history, stop)
+
+    def _look(self, question: str, filters: Filters) -> tuple[Retrieval, understanding.Verdict]:
+        found = self.retrieve(question, self.settings.passages, filters)
+        return found, self.judge(found)
+
+    def _complete(self, messages: Sequence[prompts.Message], stop: threading.Event) -> str:
+        """A line that the model writes for ragkit, not for the user; "" when it fails: then a rule does."""
+        assert self.llm is not None
+        said = ""
+        try:
+            for piece in self._pieces(self._stream_chat(self.llm, messages, **_ONE_LINE), stop):
+                said += piece
+                if "\n" in said.lstrip() or len(said) > _LONGEST_LINE:
+                    break
+        except (GenerationError, UsageError) as error:
+            logger.info("a question was not rewritten: %s", error.code)
+            return ""
+        return said
 
     def _answer_by_model(
         self, llm: LLM, answer: Answer, history: Sequence[Turn], stop: threading.Event
@@ -162,11 +195,11 @@ class Answerer:
         assert refused is not None
         raise refused
 
-    def _stream_chat(self, llm: LLM, messages: Sequence[prompts.Message]) -> ChatResponseGen:
+    def _stream_chat(self, llm: LLM, messages: Sequence[prompts.Message], **options: Any) -> ChatResponseGen:
         from llama_index.core.base.llms.types import ChatMessage
 
         with self._model_errors():
-            return llm.stream_chat([ChatMessage(role=m.role, content=m.content) for m in messages])
+            return llm.stream_chat([ChatMessage(role=m.role, content=m.content) for m in messages], **options)
 
     def _pieces(self, responses: ChatResponseGen, stop: threading.Event) -> Iterator[str]:
         """The model's words as they come, until it ends or `stop` is set."""
@@ -238,7 +271,7 @@ def _closed_by(stop: threading.Event, responses: ChatResponseGen) -> Iterator[No
 
 
 def _quote(answer: Answer, found: Retrieval, around: quotes.Around) -> Iterator[Event]:
-    chosen = quotes.select(answer.question, answer.hits, found.weights, around)
+    chosen = quotes.select(answer.searched or answer.question, answer.hits, found.weights, around)
     text = ""
     citations: list[Citation] = []
     for quote in chosen:
@@ -254,7 +287,7 @@ def _quote(answer: Answer, found: Retrieval, around: quotes.Around) -> Iterator[
 
 def _say(answer: Answer) -> Iterator[Event]:
     """A finished text by the same events as any answer."""
-    yield Retrieved(answer.hits, answer.coverage)
+    yield Retrieved(answer.hits, answer.coverage, answer.searched)
     for line in answer.text.splitlines(keepends=True):
         yield Delta(line)
     yield Done(answer)

@@ -147,6 +147,15 @@ class Engine(Library):
             self._dense.fail(error)
             return found(None)
 
+    def _judge(self, found: retrieval.Retrieval) -> str:
+        told = explain.outcome(found.fit, self.settings)
+        return "refuse" if told == "refused" else told
+
+    def spoken(self) -> dict[Language, float]:
+        """The share of the documents' text that is in each language."""
+        chinese = self._store.cjk_share()
+        return {"zh": chinese, "en": 1 - chinese}
+
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
         """Unit vectors; None where the model that answers does not read these texts."""
         embedder = self._dense.answering
@@ -190,7 +199,15 @@ class Engine(Library):
             llm = self._llm_for(question)
             profile = QUOTES if llm is None else self.profile
             answerer = Answerer(
-                self.settings, self._store, llm, profile, self._retrieve, self._simple, self._embed
+                self.settings,
+                self._store,
+                llm,
+                profile,
+                self._retrieve,
+                self._judge,
+                self.spoken,
+                self._simple,
+                self._embed,
             )
             if documents:
                 filters = filters or Filters()

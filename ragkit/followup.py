@@ -99,6 +99,12 @@ def stand_alone(question: str, before: Sequence[str]) -> str:
     return f"{bare.rstrip('?. ')} {topic}?"
 
 
+def own_words(question: str) -> str:
+    """A question without the words that lean on others."""
+    bare = _LEAD_EN.sub("", _LEAD_ZH.sub("", question.strip()))
+    return _THING_EN.sub(" ", _THING_ZH.sub(" ", bare))
+
+
 def subject(question: str) -> str:
     """What a question is about: a name, what stands before its verb, or else all of its content."""
     said = _LEAD_EN.sub("", _LEAD_ZH.sub("", question.strip()))

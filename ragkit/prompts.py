@@ -56,6 +56,11 @@ _REPLIES: dict[str, dict[Language, str]] = {
         "zh": "在你的文档中没有找到相关内容。可以换一种说法，或者把相关文件加入知识库。",
         "en": "This was not found in your documents. Try other words, or add a file about it to the knowledge base.",
     },
+    "other_language": {
+        "zh": "没有找到：你的文档主要是英文的，而这里没有能翻译问题的语言模型。请用英文提问，或者载入一个中英文都懂的模型。",
+        "en": "Nothing was found: your documents are mostly in Chinese, and no language model is here that could translate "
+        "the question. Ask in Chinese, or load a model that knows both languages.",
+    },
     "empty": {
         "zh": "知识库还是空的。请先添加文件，再来提问。",
         "en": "The knowledge base is empty. Add files to it first, then ask.",

@@ -181,6 +181,7 @@ class Turn:
     question: str
     answer: str
     hits: tuple[Hit, ...] = ()
+    searched: str = ""  # as in Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from ragkit.schema import Coverage, Filters
 from ragkit.sqlite_file import SqliteFile
 from ragkit.store import Candidate, Statistics, StoredChunk
+from ragkit.text import cjk_share
 from ragkit.vectors import VectorMatrix, VectorTable
 
+_SAMPLE = 200  # chunks
+_CHINESE = 0.3  # of the letters of a chunk: Chinese texts about software hold many English names
 NAME_WEIGHT = 0.5  # a word of the file's name, beside one of its text
 EMBEDDED = (
     "EXISTS (SELECT 1 FROM vector v WHERE v.hash = c.hash AND v.model = ?1)"  # a chunk c; parameter: model
@@ -31,6 +34,7 @@ class SqliteSearch:
         self.file = file
         self._lock = threading.Lock()
         self._statistics = (-1, 0, 0.0)  # generation, chunks, mean length
+        self._cjk = (-1, 0.0)  # generation, share
         self._coverage: dict[str, tuple[int, Coverage]] = {}  # model -> generation, coverage
         self._vectors: dict[str, VectorTable] = {}
 
@@ -115,6 +119,17 @@ class SqliteSearch:
     def chunks(self, ids: Sequence[int]) -> dict[int, StoredChunk]:
         """The chunks of these ids; one that is gone meanwhile is left out."""
         return {chunk.id: chunk for chunk in self._chunks("c.id IN (SELECT value FROM json_each(?))", ids)}
+
+    def cjk_share(self) -> float:
+        """The share of the chunks that are mostly in Chinese, of a sample spread over the library."""
+        generation = self.file.generation()
+        if self._cjk[0] != generation:
+            (count,) = self.file.rows("SELECT COUNT(*) FROM chunk")[0]
+            step = max(1, count // _SAMPLE)
+            ids = [id for (id,) in self.file.rows("SELECT id FROM chunk ORDER BY id")][::step][:_SAMPLE]
+            shares = [cjk_share(chunk.text) > _CHINESE for chunk in self.chunks(ids).values()]
+            self._cjk = (generation, sum(shares) / max(1, len(shares)))
+        return self._cjk[1]
 
     def opening_chunks(self, doc_ids: Sequence[int]) -> list[StoredChunk]:
         """The first chunk of each document, in the order of the manifest."""

@@ -97,7 +97,16 @@ def test_ask_answers_with_citations(run: Callable[..., Any], folder: Make) -> No
     code, out, _ = run("ask", "年假有多少天？", "--json")
     answer = json.loads(out)
     assert code == 0
-    assert set(answer) == {"question", "text", "refused", "citations", "unsupported", "profile"}
+    assert set(answer) == {
+        "question",
+        "text",
+        "searched",
+        "refused",
+        "weak",
+        "citations",
+        "unsupported",
+        "profile",
+    }
     assert (answer["profile"], answer["refused"]) == ("quotes", False)
     assert answer["citations"] == [
         {

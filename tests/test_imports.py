@@ -57,7 +57,7 @@ LEVELS = (
         "loading",
         "responses",
     },
-    {"scan", "sqlite_store", "llm", "explain", "rerank"},
+    {"scan", "sqlite_store", "llm", "explain", "rerank", "understanding"},
     {"changes", "dense", "verify"},
     {"index", "answering", "portable"},
     {"library", "watch"},

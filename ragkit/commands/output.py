@@ -63,7 +63,9 @@ def answer_json(answer: Answer) -> dict[str, object]:
     return {
         "question": answer.question,
         "text": answer.text,
+        "searched": answer.searched or answer.question,
         "refused": answer.refused,
+        "weak": answer.weak,
         "citations": [
             {"number": c.number} | where_json(c) | {"quote": c.quote, "at": c.at, "words": c.words}
             for c in answer.citations

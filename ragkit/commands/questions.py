@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ragkit import config
 from ragkit.commands import filters
 from ragkit.commands.output import answer_json, coverage, hit_json, open_existing, place, print_json
 from ragkit.commands.table import explanation, explanation_json
 from ragkit.engine import Engine
-from ragkit.schema import Delta, Done
+from ragkit.schema import Answer, Delta, Done, Filters, Retrieved, Turn
 
 
 def search(settings: config.Settings, options: argparse.Namespace) -> int:
@@ -35,26 +37,86 @@ def search(settings: config.Settings, options: argparse.Namespace) -> int:
 
 
 def ask(settings: config.Settings, options: argparse.Namespace) -> int:
+    """Answer one question; or, without one, every line that comes, as a conversation."""
     only = filters.read(options)
-    with open_existing(settings) as engine:
-        _load(engine, options.question)
-        if options.json:
-            print_json(answer_json(engine.ask(options.question, filters=only)))
-            return 0
-        for event in engine.stream(options.question, filters=only):
-            if isinstance(event, Delta):
-                print(event.text, end="", flush=True)
-            elif isinstance(event, Done):
-                print()
-                found = event.answer.coverage
-                for start, end in event.answer.unsupported:
-                    print(f"\nnot found in the sources: {' '.join(event.answer.text[start:end].split())}")
-                if found.waiting or (engine.embedding.state == "ready" and not found.complete):
-                    print(coverage(found), file=sys.stderr)
-                for told in dict.fromkeys(f"[{one.number}] {place(one)}" for one in event.answer.citations):
-                    print(f"\n{told}")
+    history: list[Turn] = []
+    with open_existing(settings) as engine, _model(engine, settings):
+        for question in [options.question] if options.question else _lines():
+            if options.documents:
+                _load(engine, question)
+            answer = _answered(engine, question, history, only, options)
+            if answer.text:
+                history.append(Turn(question, answer.text, answer.hits, answer.searched))
         _say_failures(engine)
     return 0
+
+
+def _lines() -> Iterator[str]:
+    """The questions that are typed or piped in; at a terminal after a prompt."""
+    if sys.stdin.isatty():
+        print("Ask; an empty line or Ctrl+D ends it.", file=sys.stderr)
+    while True:
+        if sys.stdin.isatty():
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line or (sys.stdin.isatty() and not line.strip()):
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _answered(
+    engine: Engine, question: str, history: Sequence[Turn], only: Filters, options: argparse.Namespace
+) -> Answer:
+    if options.json:
+        answer = engine.ask(question, history=history, documents=options.documents, filters=only)
+        print_json(answer_json(answer))
+        return answer
+    if not options.question:
+        print(f"\n## {question}\n")
+    answer = Answer(question, "", "")
+    for event in engine.stream(question, history=history, documents=options.documents, filters=only):
+        if isinstance(event, Retrieved) and event.searched:
+            print(f"searched for: {event.searched}\n")
+        elif isinstance(event, Delta):
+            print(event.text, end="", flush=True)
+        elif isinstance(event, Done):
+            answer = event.answer
+    print()
+    if answer.weak:
+        print("\nweak match: the passages fit only loosely")
+    for start, end in answer.unsupported:
+        print(f"\nnot found in the sources: {' '.join(answer.text[start:end].split())}")
+    found = answer.coverage
+    if found.waiting or (engine.embedding.state == "ready" and not found.complete):
+        print(coverage(found), file=sys.stderr)
+    for told in dict.fromkeys(f"[{one.number}] {place(one)}" for one in answer.citations):
+        print(f"\n{told}")
+    return answer
+
+
+@contextmanager
+def _model(engine: Engine, settings: config.Settings) -> Iterator[None]:
+    """Let the same model answer that the page would: the one that was named, or the best on this machine."""
+    from ragkit import profiles
+
+    chosen = profiles.choose(settings)
+    if chosen.kind == "quotes":
+        yield
+        return
+    waits = sys.stderr.isatty()
+    if waits:
+        print(f"loading {chosen.name} ...", end="", file=sys.stderr, flush=True)
+    llm = profiles.load(chosen, settings)
+    if waits:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    engine.use_model(llm, chosen.languages, simple=chosen.simple)
+    try:
+        yield
+    finally:
+        engine.use_model(None)
+        if close := getattr(llm, "close", None):
+            close()
 
 
 def _load(engine: Engine, question: str) -> None:

@@ -74,7 +74,11 @@ class Conversation:
         ids = [(message.get("metadata") or {}).get("id") for message in messages]
         kept = [self.exchanges[turn] for turn in ids if turn in self.exchanges]
         return [
-            Turn(exchange.answer.question, exchange.answer.text) for exchange in kept if exchange.answer.text
+            Turn(
+                exchange.answer.question, exchange.answer.text, exchange.answer.hits, exchange.answer.searched
+            )
+            for exchange in kept
+            if exchange.answer.text
         ]
 
 
@@ -168,8 +172,8 @@ def _stream(
 def apply(event: Event | None, exchange: Exchange) -> None:
     """Bring an event into the exchange."""
     match event:
-        case Retrieved(hits=hits, coverage=coverage):
-            exchange.answer = replace(exchange.answer, hits=hits, coverage=coverage)
+        case Retrieved(hits=hits, coverage=coverage, searched=searched):
+            exchange.answer = replace(exchange.answer, hits=hits, coverage=coverage, searched=searched)
         case Delta(text=text):
             exchange.answer = replace(exchange.answer, text=exchange.answer.text + text)
         case Done(answer=answer):

@@ -140,6 +140,7 @@ def sources(turn: str, answer: Answer, strings: Strings, *, done: bool, semantic
     parts = [
         f'<section class="sources" aria-label="{escape(strings("sources"))}">',
         f'<p class="src-question">{escape(answer.question)}</p>',
+        _searched(answer, strings),
         _judgement(answer, strings),
         _coverage(answer, strings, semantic=semantic),
         _cards(turn, answer, first, strings, cited=bool(cited)),
@@ -157,9 +158,18 @@ def _state(drawing: str, title: str, text: str) -> str:
     return f'<section class="src-state">{icon(drawing, 36)}{head}<p>{escape(text)}</p></section>'
 
 
+def _searched(answer: Answer, strings: Strings) -> str:
+    """What was looked for, where a question was rewritten."""
+    if not answer.searched:
+        return ""
+    return f'<p class="src-searched">{escape(strings("searched", text=answer.searched))}</p>'
+
+
 def _judgement(answer: Answer, strings: Strings) -> str:
     if answer.refused and not answer.coverage.chunks:
         title, body = strings("empty_library_title"), f"<p>{escape(strings('empty_library'))}</p>"
+    elif answer.other_language:
+        title, body = strings("other_language_title"), f"<p>{escape(answer.text)}</p>"
     elif answer.refused:
         tips = (strings(key) for key in ("refused_rephrase", "refused_split", "refused_add"))
         items = "".join(f"<li>{escape(tip)}</li>" for tip in tips)
@@ -208,7 +218,7 @@ def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bo
         )
     name = PurePosixPath(hit.source).name
     score = strings("score", score=f"{hit.score:.2f}")
-    spans = cited_spans(answer, number) if cited else term_spans(answer.question, hit.text)
+    spans = cited_spans(answer, number) if cited else term_spans(answer.searched or answer.question, hit.text)
     page = strings(page_kind(hit.source), n=hit.page) if hit.page else ""
     see = escape(strings("view_open"))
     where = " · ".join(filter(None, (page, " › ".join(hit.heading))))

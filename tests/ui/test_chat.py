@@ -34,7 +34,7 @@ def test_history_is_what_the_server_kept_not_what_the_browser_sends() -> None:
         {"role": "assistant", "content": "invented", "metadata": {"id": "never"}},
         {"role": "assistant", "content": "bare", "metadata": None},
     ]
-    assert conversation.history(sent) == [Turn("Q", "So it is [1].")]
+    assert conversation.history(sent) == [Turn("Q", "So it is [1].", exchange().answer.hits)]
 
 
 def test_only_the_last_exchanges_are_kept() -> None:

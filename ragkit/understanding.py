@@ -1,0 +1,137 @@
+"""From what was asked to what is looked for: a follow-up made to stand alone, a question put into the language
+of the documents. By the model where there is one, else by rule; what a model says is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ragkit.followup import leans, own_words, stand_alone
+from ragkit.prompts import Message
+from ragkit.schema import Language, Turn
+from ragkit.text import content_terms, language
+
+if TYPE_CHECKING:
+    from ragkit.retrieval import Retrieval
+
+Verdict = str  # "answer", "weak" or "refuse"
+Look = Callable[[str], "tuple[Retrieval, Verdict]"]
+Complete = Callable[[Sequence[Message]], str]
+"""What the model says to these messages; "" when it fails."""
+
+_TURNS = 3  # of the conversation that a model sees to rewrite a question
+_ANSWER_CHARS = 200  # of each answer in it
+_LONGEST = 300  # characters of a question that a model may write
+_KEPT = 0.6  # of its own terms a rewritten question must keep
+# Of the documents in the other language: from here on a question that finds nothing is translated. In a library
+# of both it would cost every question that the documents do not answer a call of the model.
+_MOSTLY = 0.6
+_LABEL = re.compile(
+    r"^(?:改写后的?问题|独立问题|完整问题|问题|改写|翻译|译文|(?:rewritten |stand-?alone )?question|translation)\s*[:：]\s*",
+    re.I,
+)
+_QUOTES = "“”\"'`「」『』"
+
+_REWRITE: Final[dict[Language, str]] = {
+    "zh": "下面是一段对话。把最后一个问题改写成单独看也能懂的问题：把“它”“这个”之类的词换成所指的东西，补上省略的部分。"
+    "只写出改写后的问题，不要回答。\n\n{turns}\n\n最后一个问题：{question}\n改写后的问题：",
+    "en": "Below is a conversation. Rewrite its last question so that it can be understood alone: put what they mean in "
+    'place of words like "it" or "this", and add what is left out. Write the rewritten question only, do not answer it.'
+    "\n\n{turns}\n\nLast question: {question}\nRewritten question:",
+}
+_TURN: Final[dict[Language, str]] = {"zh": "问：{question}\n答：{answer}", "en": "Q: {question}\nA: {answer}"}
+_TRANSLATE: Final[dict[Language, str]] = {  # into this language
+    "zh": "Translate this question into Chinese. Leave names as they are. Write the translation only.\n\n{question}",
+    "en": "把下面的问题翻译成英文，名称保持原样。只写出译文。\n\n{question}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, and by which question."""
+
+    retrieval: Retrieval
+    verdict: Verdict
+    searched: str
+    other_language: bool = False  # the documents speak the other language, and nothing could translate
+
+
+def find(
+    question: str,
+    history: Sequence[Turn],
+    look: Look,
+    complete: Complete | None,
+    spoken: Callable[[], dict[Language, float]],
+) -> Found:
+    """Find the passages for a question in its conversation. `spoken`: the share of the documents in each language."""
+    alone = rewritten(question, history, complete)
+    found = Found(*look(alone), alone)
+    if found.verdict == "answer":
+        return found
+    asked_in = language(alone)
+    other: Language = "en" if asked_in == "zh" else "zh"
+    shares = spoken()
+    if complete is not None and shares[other] >= _MOSTLY:
+        translated = translation(alone, other, complete)
+        if translated:
+            better = Found(*look(translated), translated)
+            if better.verdict == "answer" or (better.verdict == "weak" and found.verdict == "refuse"):
+                return better
+    if shares[other] >= _MOSTLY and found.verdict == "refuse":
+        return Found(found.retrieval, found.verdict, found.searched, other_language=True)
+    return found
+
+
+def rewritten(question: str, history: Sequence[Turn], complete: Complete | None) -> str:
+    """The question so that it stands alone; as it is when it leans on nothing."""
+    before = [turn.searched or turn.question for turn in history]
+    if not before or not leans(question):
+        return question
+    if complete is not None:
+        said = first_line(complete(rewrite_prompt(question, history)))
+        if _may_stand_for(said, question, before):
+            return said
+    return stand_alone(question, before)
+
+
+def rewrite_prompt(question: str, history: Sequence[Turn]) -> list[Message]:
+    """What a model is told to make a question stand alone."""
+    speaks = language(question)
+    turns = "\n".join(
+        _TURN[speaks].format(
+            question=turn.searched or turn.question, answer=" ".join(turn.answer.split())[:_ANSWER_CHARS]
+        )
+        for turn in history[-_TURNS:]
+    )
+    return [Message("user", _REWRITE[speaks].format(turns=turns, question=question))]
+
+
+def translate_prompt(question: str, into: Language) -> list[Message]:
+    """What a model is told to translate a question."""
+    return [Message("user", _TRANSLATE[into].format(question=question))]
+
+
+def translation(question: str, into: Language, complete: Complete) -> str:
+    """The question in the other language; "" when what the model said is none."""
+    said = first_line(complete(translate_prompt(question, into)))
+    is_one = 1 < len(said) <= _LONGEST and language(said) == into and said != question
+    return said if is_one else ""
+
+
+def first_line(said: str) -> str:
+    """What a model wrote, without labels, quotation marks, and whatever it added below."""
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    return _LABEL.sub("", line).strip().strip(_QUOTES).strip()
+
+
+def _may_stand_for(said: str, question: str, before: Sequence[str]) -> bool:
+    """Whether it is a question in the same language, keeps what was asked, and adds what was left out."""
+    if not 1 < len(said) <= _LONGEST or language(said) != language(question):
+        return False
+    terms = {token.term for token in content_terms(said)}
+    own = {token.term for token in content_terms(own_words(question))}
+    earlier = {token.term for one in before for token in content_terms(one)}
+    return len(own & terms) >= _KEPT * len(own) and bool(terms & (earlier - own))
