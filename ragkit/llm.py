@@ -333,9 +333,14 @@ class LocalLLM(HuggingFaceLLM):  # type: ignore[misc]
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
-    """Return what matches every special token in a text; with none, nothing."""
-    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    longest_first = sorted(added | set(tokenizer.all_special_tokens), key=len, reverse=True)
+    """Return what matches every special token in a text, and every added one that the chat template writes
+    (DeepSeek's <｜User｜> is not marked as special); with none, nothing."""
+    template = str(tokenizer.chat_template or "")  # of a model with several, all of them
+    added = tokenizer.added_tokens_decoder.values()
+    tokens = {token.content for token in added if token.special or token.content in template}
+    # White space is no sign of a turn, though tokenizers add runs of it and templates hold them.
+    control = {token for token in tokens | set(tokenizer.all_special_tokens) if token.strip()}
+    longest_first = sorted(control, key=len, reverse=True)
     return re.compile("|".join(re.escape(token) for token in longest_first) or r"(?!)")
 
 

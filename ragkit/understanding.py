@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ragkit import disarm
 from ragkit.followup import leans, own_words, stand_alone
 from ragkit.prompts import Message
 from ragkit.schema import Language, Turn
@@ -80,7 +81,7 @@ def find(
             better = Found(*look(translated), translated)
             if better.verdict == "answer" or (better.verdict == "weak" and found.verdict == "refuse"):
                 return better
-    if shares[other] >= _MOSTLY and found.verdict == "refuse":
+    if complete is None and shares[other] >= _MOSTLY and found.verdict == "refuse":
         return Found(found.retrieval, found.verdict, found.searched, other_language=True)
     return found
 
@@ -102,16 +103,17 @@ def rewrite_prompt(question: str, history: Sequence[Turn]) -> list[Message]:
     speaks = language(question)
     turns = "\n".join(
         _TURN[speaks].format(
-            question=turn.searched or turn.question, answer=" ".join(turn.answer.split())[:_ANSWER_CHARS]
+            question=disarm.tokens(turn.searched or turn.question),
+            answer=disarm.tokens(" ".join(turn.answer.split())[:_ANSWER_CHARS]),
         )
         for turn in history[-_TURNS:]
     )
-    return [Message("user", _REWRITE[speaks].format(turns=turns, question=question))]
+    return [Message("user", _REWRITE[speaks].format(turns=turns, question=disarm.tokens(question)))]
 
 
 def translate_prompt(question: str, into: Language) -> list[Message]:
     """What a model is told to translate a question."""
-    return [Message("user", _TRANSLATE[into].format(question=question))]
+    return [Message("user", _TRANSLATE[into].format(question=disarm.tokens(question)))]
 
 
 def translation(question: str, into: Language, complete: Complete) -> str:

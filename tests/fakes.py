@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -92,3 +93,19 @@ class ScriptedLLM(CustomLLM):
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         raise AssertionError("ragkit chats; it does not complete")
+
+
+_PASSAGE = re.compile(r"\[(\d+)\] <passage>\n(.*?)\n</passage>(?:\n\n|\Z)", re.S)
+
+
+def passages_told(prompt: str) -> list[str]:
+    """The passages of a user's message, as a reader would find them who knows only the marks of a prompt:
+    numbered from 1, one after the other, with no mark anywhere else."""
+    head, body = prompt.split("\n", 1)
+    sources, last, _question = body.rpartition("\n\n" + ("问题：" if head == "资料：" else "Question: "))
+    assert head in ("资料：", "Sources:") and last
+    found = list(_PASSAGE.finditer(sources))
+    assert "".join(one[0] for one in found) == sources
+    assert [int(one[1]) for one in found] == list(range(1, len(found) + 1))
+    assert len(re.findall(r"(?i)<\s*/?\s*passage", prompt)) == 2 * len(found)
+    return [one[2] for one in found]

@@ -119,8 +119,8 @@ def test_a_language_model_replaces_the_quotes_and_nothing_else(library: Engine) 
     assert answer.text == "年假是十天[1]。还有。" == "".join(e.text for e in events if isinstance(e, Delta))
     assert answer.citations[0].quote == "年假为十天。"
     system, question = llm.asked[0]
-    assert system.role == "system" and "只根据用户给出的编号资料回答" in str(system.content)
-    assert "[1] docs/handbook.md > 员工手册 > 年假\n" in str(question.content)
+    assert system.role == "system" and "只根据编号的资料回答" in str(system.content)
+    assert "[1] <passage>\ndocs/handbook.md > 员工手册 > 年假\n" in str(question.content)
 
 
 def test_the_model_can_be_changed_while_the_library_is_open(library: Engine) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(ragkit.__file__).parent.parent
 # From the cellar up: a module imports from the groups below its own, and from its own package.
 LEVELS = (
     {"errors", "schema"},
-    {"config", "text", "vectors", "log", "models"},
+    {"config", "text", "vectors", "log", "models", "disarm"},
     {"embedding_records", "claims", "markers"},
     {
         "embedding_model",
