@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from ragkit import __version__, config, models
-from ragkit.commands import library, machine, questions
+from ragkit.commands import evaluation, library, machine, questions
 from ragkit.errors import RagkitError
 
 
@@ -115,6 +115,27 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], common: argparse
     ask = commands.add_parser("ask", parents=[common], help="answer a question from the documents")
     ask.add_argument("question")
     ask.set_defaults(run=questions.ask)
+
+    evaluate = commands.add_parser(
+        "eval", parents=[common], help="measure on a set of passages and questions what is found and refused"
+    )
+    evaluate.add_argument("corpus", type=Path, help="JSON Lines: id, title, text")
+    evaluate.add_argument("queries", type=Path, help="JSON Lines: q, gold (ids of passages), answer if known")
+    evaluate.add_argument(
+        "--others",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="QUERIES",
+        help="questions of another set, which should be refused; may be given several times",
+    )
+    evaluate.add_argument(
+        "--answers", type=_positive, metavar="N", help="quote answers to the first N questions only"
+    )
+    evaluate.add_argument(
+        "--tutorial", action="store_true", help="measure LlamaIndex's usual parts beside it (embeds anew)"
+    )
+    evaluate.set_defaults(run=evaluation.evaluate)
 
 
 def _add_machine(commands: Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from ragkit import embedding, retrieval
+from ragkit import embedding, gate, retrieval
 from ragkit.answering import Answerer
 from ragkit.config import Settings
 from ragkit.dense import Dense
@@ -99,10 +99,25 @@ class Engine(Library):
         """The passages that fit best, best first. Raises StoreError, ModelError."""
         return list(self._retrieve(question, limit, filters).hits)
 
-    def _retrieve(self, question: str, limit: int, filters: Filters | None) -> retrieval.Retrieval:
+    def rank(self, question: str, *, limit: int = 10, legs: retrieval.Legs = "hybrid") -> retrieval.Retrieval:
+        """What `search` finds, and how well it fits, by one leg alone if need be. Raises StoreError, ModelError."""
+        return self._retrieve(question, limit, None, legs)
+
+    def judge(self, question: str) -> gate.Verdict:
+        """Whether a question would be answered, as a weak match or plainly, or refused. Raises StoreError."""
+        found = self._retrieve(question, self.settings.passages, None)
+        return gate.judge(found.fit, found.nearest, self.thresholds())
+
+    def thresholds(self) -> gate.Thresholds:
+        """Where this library's answers stop."""
+        return gate.Thresholds(self.settings.gate, self.settings.gate_weak)
+
+    def _retrieve(
+        self, question: str, limit: int, filters: Filters | None, legs: retrieval.Legs = "hybrid"
+    ) -> retrieval.Retrieval:
         try:
             return retrieval.retrieve(
-                self._store, self._dense.answering, question, limit=limit, filters=filters
+                self._store, self._dense.answering, question, limit=limit, filters=filters, legs=legs
             )
         except ModelError as error:
             # The question is answered by words alone rather than not at all; the page says so.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ragkit.embedding import UNKNOWN_LIMIT, Embedder
 from ragkit.schema import Filters, Hit, Language
@@ -24,6 +25,8 @@ LEXICAL_WEIGHT, LEXICAL_WEIGHT_MULTILINGUAL = 0.7, 0.5
 # plainly in the other one counts for less.
 OTHER_LANGUAGE = 0.5
 
+Legs = Literal["lexical", "dense", "hybrid"]
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
@@ -32,6 +35,7 @@ class Retrieval:
     hits: tuple[Hit, ...]
     weights: Mapping[str, float]  # query term -> idf
     fit: float  # 0..1: share of the question's idf that one of the passages holds
+    nearest: float | None = None  # the best cosine; None where the dense leg was off
 
 
 def idf(holding: int, chunks: int) -> float:
@@ -64,14 +68,25 @@ def fuse(
 
 
 def retrieve(
-    store: Store, embedder: Embedder | None, question: str, *, limit: int, filters: Filters | None = None
+    store: Store,
+    embedder: Embedder | None,
+    question: str,
+    *,
+    limit: int,
+    filters: Filters | None = None,
+    legs: Legs = "hybrid",
 ) -> Retrieval:
     """Find the passages for `question`. Without an embedder, or for a question whose language its
-    tokenizer does not know, by words alone."""
+    tokenizer does not know, by words alone. `legs` is for measuring one of them by itself."""
+    embedder = None if legs == "lexical" else embedder
     documents = (filters or Filters()).documents
     terms = list(dict.fromkeys(token.term for token in analyse(question, query=True)))
     vector = None
-    if embedder is not None and question.strip() and embedder.unknown_share(question) <= UNKNOWN_LIMIT:
+    if (
+        embedder is not None
+        and question.strip()
+        and (legs == "dense" or embedder.unknown_share(question) <= UNKNOWN_LIMIT)
+    ):
         vector = embedder.embed_query(question)
     with store.reading():
         statistics = store.statistics(terms)
@@ -84,6 +99,7 @@ def retrieve(
         dense: list[tuple[int, float]] = []
         if embedder is not None and vector is not None:
             dense = store.matrix(embedder.record.key).search(vector, POOL, documents)
+        lexical = [] if legs == "dense" else lexical
         fused = fuse(lexical, dense, _lexical_weight(embedder, dense))[: max(limit, POOL)]
         chunks = store.chunks([id for id, _ in fused])
     lexical_of, dense_of = dict(lexical), dict(dense)
@@ -99,7 +115,7 @@ def retrieve(
     fit = max(
         (_share(candidates[hit.chunk_id], weights) for hit in hits if hit.chunk_id in candidates), default=0.0
     )
-    return Retrieval(tuple(hits), weights, fit)
+    return Retrieval(tuple(hits), weights, fit, dense[0][1] if dense else None)
 
 
 def _lexical_weight(embedder: Embedder | None, dense: Sequence[object]) -> float:

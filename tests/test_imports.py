@@ -17,7 +17,7 @@ ROOT = Path(ragkit.__file__).parent.parent
 # From the cellar up: a module imports from the groups below its own, and from its own package.
 LEVELS = (
     {"errors", "schema"},
-    {"config", "text", "vectors", "log", "models"},
+    {"config", "gate", "text", "vectors", "log", "models"},
     {"embedding_records"},
     {
         "embedding_model",
@@ -51,7 +51,7 @@ LEVELS = (
     {"index", "answering", "portable"},
     {"library", "watch"},
     {"engine", "profiles", "doctor"},
-    {"llamaindex", "choices"},
+    {"llamaindex", "choices", "evaluate"},
     {"ui", "commands"},
     {"__main__"},
     {"demo"},
