@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ragkit import citations, intent, outline, prompts, quotes
 from ragkit.config import Settings
 from ragkit.errors import GenerationError, RagkitError, UsageError
+from ragkit.gate import Fit, Verdict
 from ragkit.retrieval import Retrieval
 from ragkit.schema import Answer, Coverage, Delta, Document, Done, Event, Filters, Hit, Retrieved, Turn
 from ragkit.store import Store
@@ -32,14 +33,15 @@ _LEAST_OUTPUT = 256  # tokens of the window that a prompt leaves to the answer
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """What answers one question. `retrieve(question, limit, filters)` finds the passages; without
-    `llm` they are quoted."""
+    """What answers one question. `retrieve(question, limit, filters)` finds the passages, `judge(fit)` says
+    whether they are to be used; without `llm` they are quoted."""
 
     settings: Settings
     store: Store
     llm: LLM | None
     profile: str
     retrieve: Callable[[str, int, Filters], Retrieval]
+    judge: Callable[[Fit], Verdict]
     simple: bool = False  # the model is one of the smallest
 
     def stream(
@@ -84,12 +86,13 @@ class Answerer:
         self, blank: Answer, history: Sequence[Turn], filters: Filters, stop: threading.Event
     ) -> Iterator[Event]:
         found = self.retrieve(blank.question, self.settings.passages, filters)
-        if found.fit < self.settings.gate:
+        verdict = self.judge(found.fits)
+        if verdict == "refuse":
             speaks = language(blank.question)
             yield from _say(replace(blank, text=prompts.reply("not_found", speaks), refused=True))
             return
         hits = _within(found.hits, self.settings.context_chars)
-        answer = replace(blank, hits=hits, weak=found.fit < self.settings.gate_weak)
+        answer = replace(blank, hits=hits, weak=verdict == "weak")
         yield Retrieved(hits, blank.coverage)
         if self.llm is None:
             yield from _quote(answer, found)

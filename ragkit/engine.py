@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from ragkit import embedding, gate, retrieval
+from ragkit import embedding, retrieval
 from ragkit.answering import Answerer
+from ragkit.calibration import Gate
 from ragkit.config import Settings
 from ragkit.dense import Dense
 from ragkit.errors import GenerationError, ModelError
+from ragkit.gate import Fit
 from ragkit.library import Library
 from ragkit.schema import QUOTES, Answer, Done, Event, Filters, Hit, Language, Turn
 from ragkit.text import language
@@ -38,6 +40,7 @@ class Engine(Library):
         super().__init__(
             settings, Dense(settings, embedding.wrap(embed_model) if embed_model is not None else None)
         )
+        self.gate = Gate(settings, self._store, self._dense, self._fit, self._writing)
 
     @classmethod
     def open(
@@ -103,14 +106,8 @@ class Engine(Library):
         """What `search` finds, and how well it fits, by one leg alone if need be. Raises StoreError, ModelError."""
         return self._retrieve(question, limit, None, legs)
 
-    def judge(self, question: str) -> gate.Verdict:
-        """Whether a question would be answered, as a weak match or plainly, or refused. Raises StoreError."""
-        found = self._retrieve(question, self.settings.passages, None)
-        return gate.judge(found.fit, found.nearest, self.thresholds())
-
-    def thresholds(self) -> gate.Thresholds:
-        """Where this library's answers stop."""
-        return gate.Thresholds(self.settings.gate, self.settings.gate_weak)
+    def _fit(self, question: str) -> Fit:
+        return self._retrieve(question, self.settings.passages, None).fits
 
     def _retrieve(
         self, question: str, limit: int, filters: Filters | None, legs: retrieval.Legs = "hybrid"
@@ -155,7 +152,9 @@ class Engine(Library):
         with self._answering(stop):  # before the model is looked at: see `stop_answers`
             llm = self._llm_for(question)
             profile = QUOTES if llm is None else self.profile
-            answerer = Answerer(self.settings, self._store, llm, profile, self._retrieve, self._simple)
+            answerer = Answerer(
+                self.settings, self._store, llm, profile, self._retrieve, self.gate.judge, self._simple
+            )
             if documents:
                 filters = filters or Filters()
                 yield from answerer.stream(question, self.coverage(), history, filters, stop)

@@ -227,7 +227,8 @@ def measure_refusal(
     def refused(questions: Sequence[Question], name: str) -> tuple[int, int]:
         counts = [0, 0]
         for number, question in enumerate(questions, 1):
-            verdict = engine.judge(question.text)
+            fits = engine.rank(question.text, limit=engine.settings.passages).fits
+            verdict = engine.gate.judge(fits)
             counts[0] += verdict == "refuse"
             counts[1] += verdict == "weak"
             say(f"{name}: {number}/{len(questions)}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragkit.embedding import UNKNOWN_LIMIT, Embedder
+from ragkit.gate import Fit
 from ragkit.schema import Filters, Hit, Language
 from ragkit.store import Candidate, Statistics, Store
 from ragkit.text import analyse, cjk_share, language
@@ -36,6 +37,11 @@ class Retrieval:
     weights: Mapping[str, float]  # query term -> idf
     fit: float  # 0..1: share of the question's idf that one of the passages holds
     nearest: float | None = None  # the best cosine; None where the dense leg was off
+
+    @property
+    def fits(self) -> Fit:
+        """What the gate judges by."""
+        return Fit(self.fit, self.nearest)
 
 
 def idf(holding: int, chunks: int) -> float:

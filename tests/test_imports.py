@@ -48,7 +48,7 @@ LEVELS = (
     {"archive", "backfill", "sqlite_search", "retrieval", "download", "loading", "responses"},
     {"scan", "sqlite_store", "llm"},
     {"changes", "dense", "verify"},
-    {"index", "answering", "portable"},
+    {"index", "answering", "calibration", "portable"},
     {"library", "watch"},
     {"engine", "profiles", "doctor"},
     {"llamaindex", "choices", "evaluate"},
