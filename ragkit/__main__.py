@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from ragkit import __version__, config, models
-from ragkit.commands import filters, library, machine, questions
+from ragkit.commands import evaluation, filters, library, machine, questions
 from ragkit.errors import RagkitError
 
 
@@ -138,6 +138,50 @@ def _add_questions(commands: Commands[argparse.ArgumentParser], common: argparse
     ask.add_argument("--llm-key", metavar="KEY", help="its key, where it wants one")
     filters.add(ask)
     ask.set_defaults(run=questions.ask)
+
+    _add_measures(commands, common)
+
+
+def _add_measures(commands: Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    calibrate = commands.add_parser(
+        "calibrate", parents=[common], help="set by your own questions when this knowledge base refuses"
+    )
+    for flag, told in (
+        ("--good", "a question that must be answered"),
+        ("--bad", "a question that must be refused"),
+        ("--forget", "one of these questions, to leave it out again"),
+    ):
+        calibrate.add_argument(
+            flag, action="append", default=[], metavar="QUESTION", help=f"{told}; may be given several times"
+        )
+    calibrate.add_argument("--reset", action="store_true", help="forget all questions: back to the default")
+    calibrate.set_defaults(run=evaluation.calibrate)
+
+    evaluate = commands.add_parser(
+        "eval", parents=[common], help="measure on a set of passages and questions what is found and refused"
+    )
+    evaluate.add_argument("corpus", type=Path, nargs="?", help="JSON Lines: id, title, text")
+    evaluate.add_argument(
+        "queries", type=Path, nargs="?", help="JSON Lines: q, gold (ids of passages), answer if known"
+    )
+    evaluate.add_argument(
+        "--own", action="store_true", help="measure instead by the questions that `calibrate` was given"
+    )
+    evaluate.add_argument(
+        "--others",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="QUERIES",
+        help="questions of another set, which should be refused; may be given several times",
+    )
+    evaluate.add_argument(
+        "--answers", type=_positive, metavar="N", help="quote answers to the first N questions only"
+    )
+    evaluate.add_argument(
+        "--tutorial", action="store_true", help="measure LlamaIndex's usual parts beside it (embeds anew)"
+    )
+    evaluate.set_defaults(run=evaluation.evaluate)
 
 
 def _add_machine(commands: Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

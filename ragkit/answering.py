@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ragkit import citations, intent, outline, passages, prompts, quotes, understanding
 from ragkit.config import Settings
 from ragkit.errors import GenerationError, RagkitError, UsageError
+from ragkit.gate import Fit, Verdict
 from ragkit.markers import MarkerStream
 from ragkit.retrieval import Retrieval
 from ragkit.schema import (
@@ -51,15 +52,15 @@ _LEAST_OUTPUT = 256  # tokens of the window that a prompt leaves to the answer
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """What answers one question. `retrieve(question, limit, filters)` finds the passages; without
-    `llm` they are quoted."""
+    """What answers one question. `retrieve(question, limit, filters)` finds the passages, `judge(fit)` says
+    whether they are to be used; without `llm` they are quoted."""
 
     settings: Settings
     store: Store
     llm: LLM | None
     profile: str
     retrieve: Callable[[str, int, Filters], Retrieval]
-    judge: Callable[[Retrieval], understanding.Verdict]
+    judge: Callable[[Fit], Verdict]
     spoken: Callable[[], dict[Language, float]]  # the share of the documents in each language
     simple: bool = False  # the model is one of the smallest
     embed: citations.Embed | None = None
@@ -128,9 +129,9 @@ class Answerer:
         else:
             yield from self._answer_by_model(self.llm, answer, history, stop)
 
-    def _look(self, question: str, filters: Filters) -> tuple[Retrieval, understanding.Verdict]:
+    def _look(self, question: str, filters: Filters) -> tuple[Retrieval, Verdict]:
         found = self.retrieve(question, self.settings.passages, filters)
-        return found, self.judge(found)
+        return found, self.judge(found.fits)
 
     def _complete(self, messages: Sequence[prompts.Message], stop: threading.Event) -> str:
         """A line that the model writes for ragkit, not for the user; "" when it fails: then a rule does."""

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 from ragkit import embedding, explain, passages, retrieval
 from ragkit.answering import Answerer
+from ragkit.calibration import Gate
 from ragkit.config import Settings
 from ragkit.dense import Dense
 from ragkit.errors import GenerationError, ModelError
 from ragkit.explain import Explanation
+from ragkit.gate import Fit
 from ragkit.library import Library
 from ragkit.rerank import Reranker
 from ragkit.schema import QUOTES, Answer, Done, Event, Filters, Hit, Language, RerankStatus, Turn
@@ -50,6 +52,7 @@ class Engine(Library):
         super().__init__(
             settings, Dense(settings, embedding.wrap(embed_model) if embed_model is not None else None)
         )
+        self.gate = Gate(settings, self._store, self._dense, self._fit, self._writing)
 
     @classmethod
     def open(
@@ -126,18 +129,27 @@ class Engine(Library):
         """The passages that fit best, best first. Raises StoreError, ModelError."""
         return list(self._retrieve(question, limit, filters).hits)
 
+    def rank(self, question: str, *, limit: int = 10, legs: retrieval.Legs = "hybrid") -> retrieval.Retrieval:
+        """What `search` finds, and how well it fits, by one leg alone if need be. Raises StoreError, ModelError."""
+        return self._retrieve(question, limit, None, legs)
+
+    def _fit(self, question: str) -> Fit:
+        return self._retrieve(question, self.settings.passages, None).fits
+
     def explain(self, question: str, *, filters: Filters | None = None) -> Explanation:
         """Why the answer to a question would be what it is; no model that writes is asked.
         Raises StoreError."""
         found = self._retrieve(question, self.settings.passages, filters)
         chosen = passages.of_settings(found.ranked, self.settings, self._store.slice)
-        return explain.explain(question, found, chosen, self.settings)
+        return explain.explain(question, found, chosen, self.gate.thresholds())
 
-    def _retrieve(self, question: str, limit: int, filters: Filters | None) -> retrieval.Retrieval:
+    def _retrieve(
+        self, question: str, limit: int, filters: Filters | None, legs: retrieval.Legs = "hybrid"
+    ) -> retrieval.Retrieval:
         def found(embedder: embedding.Embedder | None) -> retrieval.Retrieval:
             order = None if self.reranking.state in ("off", "failed") else self._reranker.order
             return retrieval.retrieve(
-                self._store, embedder, question, limit=limit, filters=filters, rerank=order
+                self._store, embedder, question, limit=limit, filters=filters, rerank=order, legs=legs
             )
 
         try:
@@ -146,10 +158,6 @@ class Engine(Library):
             # The question is answered by words alone rather than not at all; the page says so.
             self._dense.fail(error)
             return found(None)
-
-    def _judge(self, found: retrieval.Retrieval) -> str:
-        told = explain.outcome(found.fit, self.settings)
-        return "refuse" if told == "refused" else told
 
     def spoken(self) -> dict[Language, float]:
         """The share of the documents' text that is in each language."""
@@ -204,7 +212,7 @@ class Engine(Library):
                 llm,
                 profile,
                 self._retrieve,
-                self._judge,
+                self.gate.judge,
                 self.spoken,
                 self._simple,
                 self._embed,

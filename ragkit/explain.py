@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from ragkit.config import Settings
+from ragkit.gate import Thresholds, Verdict, judge
 from ragkit.passages import Chosen, Fate
 from ragkit.retrieval import Retrieval
 from ragkit.schema import Hit
-
-Outcome = Literal["answer", "weak", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class ExplainedChunk:
 class Explanation:
     """The whole way from a question to its passages. No model that writes was asked.
 
-    The passages are what an answer would get; at the outcome "refused" it gets none.
+    The passages are what an answer would get; when it is refused it gets none.
     """
 
     question: str
@@ -46,19 +43,12 @@ class Explanation:
     passages: tuple[Hit, ...]
     dense: bool  # whether the question was compared by meaning too
     fit: float
-    gate: float
-    gate_weak: float
-    outcome: Outcome
+    nearest: float | None
+    thresholds: Thresholds
+    verdict: Verdict
 
 
-def outcome(fit: float, settings: Settings) -> Outcome:
-    """What the gate makes of a question that fits so well."""
-    if fit < settings.gate:
-        return "refused"
-    return "weak" if fit < settings.gate_weak else "answer"
-
-
-def explain(question: str, found: Retrieval, chosen: Chosen, settings: Settings) -> Explanation:
+def explain(question: str, found: Retrieval, chosen: Chosen, thresholds: Thresholds) -> Explanation:
     """Put together what retrieval and the choice of passages left behind."""
     return Explanation(
         question,
@@ -79,7 +69,7 @@ def explain(question: str, found: Retrieval, chosen: Chosen, settings: Settings)
         chosen.passages,
         found.dense,
         round(found.fit, 3),
-        settings.gate,
-        settings.gate_weak,
-        outcome(found.fit, settings),
+        found.nearest,
+        thresholds,
+        judge(found.fits, thresholds),
     )

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ragkit.embedding import UNKNOWN_LIMIT, Embedder
+from ragkit.gate import Fit
 from ragkit.schema import Filters, Hit, Language
 from ragkit.store import Candidate, Statistics, Store
 from ragkit.text import analyse, cjk_share, language
@@ -29,6 +31,8 @@ RERANKED = (
 
 Rerank = Callable[[str, Sequence[Hit]], Sequence[Hit]]
 
+Legs = Literal["lexical", "dense", "hybrid"]
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
@@ -41,12 +45,22 @@ class Retrieval:
     holding: Mapping[str, int]  # query term -> chunks of the library that hold it
     lexical_ranks: Mapping[int, int]  # chunk -> 1-based place among those found by words
     dense_ranks: Mapping[int, int]
-    dense: bool  # whether the question was compared by meaning too
+    nearest: float | None = None  # the best cosine; None where the dense leg was off
 
     @property
     def hits(self) -> tuple[Hit, ...]:
         """The best chunks, as many as were wanted."""
         return self.ranked[: self.limit]
+
+    @property
+    def dense(self) -> bool:
+        """Whether the question was compared by meaning too."""
+        return self.nearest is not None
+
+    @property
+    def fits(self) -> Fit:
+        """What the gate judges by."""
+        return Fit(self.fit, self.nearest)
 
 
 def idf(holding: int, chunks: int) -> float:
@@ -86,12 +100,19 @@ def retrieve(
     limit: int,
     filters: Filters | None = None,
     rerank: Rerank | None = None,
+    legs: Legs = "hybrid",
 ) -> Retrieval:
     """Find the passages for `question`. Without an embedder, or for a question whose language its
-    tokenizer does not know, by words alone. `rerank` puts the first RERANKED into its own order."""
+    tokenizer does not know, by words alone. `rerank` puts the first RERANKED into its own order; `legs` is for
+    measuring one of them by itself."""
+    embedder = None if legs == "lexical" else embedder
     terms = list(dict.fromkeys(token.term for token in analyse(question, query=True)))
     vector = None
-    if embedder is not None and question.strip() and embedder.unknown_share(question) <= UNKNOWN_LIMIT:
+    if (
+        embedder is not None
+        and question.strip()
+        and (legs == "dense" or embedder.unknown_share(question) <= UNKNOWN_LIMIT)
+    ):
         vector = embedder.embed_query(question)
     with store.reading():
         documents = store.matching(filters or Filters())
@@ -105,6 +126,7 @@ def retrieve(
         dense: list[tuple[int, float]] = []
         if embedder is not None and vector is not None:
             dense = store.matrix(embedder.record.key).search(vector, POOL, documents)
+        lexical = [] if legs == "dense" else lexical
         fused = fuse(lexical, dense, _lexical_weight(embedder, dense))[: max(limit, POOL)]
         chunks = store.chunks([id for id, _ in fused])
     lexical_of, dense_of = dict(lexical), dict(dense)
@@ -127,7 +149,14 @@ def retrieve(
         default=0.0,
     )
     return Retrieval(
-        tuple(ranked), limit, weights, fit, statistics.holding, _places(lexical), _places(dense), bool(dense)
+        tuple(ranked),
+        limit,
+        weights,
+        fit,
+        statistics.holding,
+        _places(lexical),
+        _places(dense),
+        dense[0][1] if dense else None,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ragkit import disarm
 from ragkit.followup import leans, own_words, stand_alone
+from ragkit.gate import Verdict
 from ragkit.prompts import Message
 from ragkit.schema import Language, Turn
 from ragkit.text import content_terms, language
@@ -18,7 +19,6 @@ from ragkit.text import content_terms, language
 if TYPE_CHECKING:
     from ragkit.retrieval import Retrieval
 
-Verdict = str  # "answer", "weak" or "refuse"
 Look = Callable[[str], "tuple[Retrieval, Verdict]"]
 Complete = Callable[[Sequence[Message]], str]
 """What the model says to these messages; "" when it fails."""

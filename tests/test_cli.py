@@ -78,7 +78,7 @@ def test_search_explains_itself(run: Callable[..., Any], folder: Make) -> None:
     code, out, _ = run("search", "年假 zebra", "--explain")
     assert code == 0 and "zebra" in out and "docs/a.md > 假期" in out and "words alone" in out
     told = json.loads(run("search", "年假", "--explain", "--json", "--type", "txt")[1])
-    assert told["chunks"] == [] and told["outcome"] == "refused"
+    assert told["chunks"] == [] and told["verdict"] == "refuse"
 
 
 def test_a_question_is_kept_to_what_the_flags_name(run: Callable[..., Any], folder: Make) -> None:

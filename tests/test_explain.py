@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ragkit.commands.table import aligned, columns, explanation, explanation_json
 from ragkit.engine import Engine
+from ragkit.gate import Thresholds
 
 
 def library(engine: Engine, folder: Callable[..., Path]) -> Engine:
@@ -38,7 +39,7 @@ def test_it_tells_of_the_passages_that_the_answer_gets(engine: Engine, folder: C
     library(engine, folder)
     answer = engine.ask("年假有多少天？")
     told = engine.explain("年假有多少天？")
-    assert told.passages == answer.hits and told.outcome in ("answer", "weak")
+    assert told.passages == answer.hits and told.verdict in ("answer", "weak")
 
 
 def test_terms_come_with_their_weight_and_how_many_chunks_hold_them(
@@ -49,13 +50,13 @@ def test_terms_come_with_their_weight_and_how_many_chunks_hold_them(
     assert told.terms[0].term == "zebra" and told.terms[0].idf > told.terms[1].idf
 
 
-def test_the_outcome_is_the_one_of_the_answer(engine: Engine, folder: Callable[..., Path]) -> None:
+def test_the_verdict_is_the_one_of_the_answer(engine: Engine, folder: Callable[..., Path]) -> None:
     library(engine, folder)
-    engine.settings = replace(engine.settings, gate=0.3, gate_weak=0.7)
+    engine.gate._default = Thresholds(0.3, 0.7)
     for question in ("年假", "年假 zebra", "zebra", "canteen opening hours"):
         answer = engine.ask(question)
-        outcome = "refused" if answer.refused else "weak" if answer.weak else "answer"
-        assert engine.explain(question).outcome == outcome, question
+        verdict = "refuse" if answer.refused else "weak" if answer.weak else "answer"
+        assert engine.explain(question).verdict == verdict, question
 
 
 def test_columns_stand_below_each_other_whatever_the_script() -> None:
@@ -80,6 +81,6 @@ def test_the_table_shows_all_passages_and_says_what_is_left(
 def test_the_json_holds_what_the_table_shows(engine: Engine, folder: Callable[..., Path]) -> None:
     told = library(engine, folder).explain("年假有多少天？")
     shown = explanation_json(told)
-    assert shown["outcome"] == told.outcome
+    assert shown["verdict"] == told.verdict
     chunks = shown["chunks"]
     assert isinstance(chunks, list) and [chunk["fate"] for chunk in chunks] == [c.fate for c in told.chunks]

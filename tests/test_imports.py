@@ -17,7 +17,7 @@ ROOT = Path(ragkit.__file__).parent.parent
 # From the cellar up: a module imports from the groups below its own, and from its own package.
 LEVELS = (
     {"errors", "schema"},
-    {"config", "text", "vectors", "log", "models", "disarm"},
+    {"config", "gate", "text", "vectors", "log", "models", "disarm"},
     {"embedding_records", "claims", "markers"},
     {
         "embedding_model",
@@ -59,10 +59,10 @@ LEVELS = (
     },
     {"scan", "sqlite_store", "llm", "explain", "rerank", "understanding"},
     {"changes", "dense", "verify"},
-    {"index", "answering", "portable"},
+    {"index", "answering", "calibration", "portable"},
     {"library", "watch"},
     {"engine", "profiles", "doctor", "viewing"},
-    {"llamaindex", "choices"},
+    {"llamaindex", "choices", "evaluate"},
     {"ui", "commands"},
     {"__main__"},
     {"demo"},

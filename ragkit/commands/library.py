@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from ragkit import config, portable
 from ragkit.changes import is_mostly_gone
-from ragkit.commands.output import ProgressLine, open_existing, print_json
+from ragkit.commands.output import ProgressLine, gate_line, open_existing, print_json
 from ragkit.engine import Engine
 from ragkit.errors import ReadError, UsageError
 from ragkit.readers import page_kind
@@ -91,6 +91,7 @@ def list_documents(settings: config.Settings, options: argparse.Namespace) -> in
         return _list_libraries(settings, options)
     with open_existing(settings) as engine:
         documents, coverage, disk = engine.documents(), engine.coverage(), engine.disk_use()
+        gate = gate_line(engine.gate.thresholds(), engine.gate.calibration())
     if options.json:
         print_json({"documents": [asdict(d) for d in documents], "disk_bytes": disk.total})
         return 0
@@ -103,7 +104,9 @@ def list_documents(settings: config.Settings, options: argparse.Namespace) -> in
             print(f"          {document.error} {document.hint}".rstrip())
         elif document.pages_without_text:
             print(f"          without text: {_numbers(document.pages_without_text)}")
-    print(f"{len(documents)} documents, {coverage.chunks} chunks, {disk.total / 1e6:.1f} MB on the disk")
+    print(
+        f"{len(documents)} documents, {coverage.chunks} chunks, {disk.total / 1e6:.1f} MB on the disk; {gate}"
+    )
     return 0
 
 

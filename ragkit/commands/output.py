@@ -9,6 +9,7 @@ import time
 from ragkit import config
 from ragkit.engine import Engine
 from ragkit.errors import UsageError
+from ragkit.gate import Calibration, Thresholds
 from ragkit.readers import page_kind
 from ragkit.schema import Answer, Citation, Coverage, Hit, Progress
 
@@ -38,6 +39,18 @@ def coverage(found: Coverage) -> str:
     """What an answer could rest on, while that is not everything."""
     files = f"{found.documents} of {found.documents + found.waiting} files"
     return f"answered from {files}, vectors for {100 * found.embedded // max(1, found.chunks)} %"
+
+
+def gate_line(thresholds: Thresholds, calibration: Calibration | None) -> str:
+    """Where answers stop in this library, and who said so."""
+    told = f"refuses below {thresholds.refuse:.2f}, weak below {thresholds.weak:.2f}"
+    if calibration is None:
+        return f"{told} (default)"
+    right = calibration.good_kept + calibration.bad_refused
+    return (
+        f"{told} (calibrated from {calibration.good} good and {calibration.bad} bad questions, "
+        f"{right} of {calibration.good + calibration.bad} told apart)"
+    )
 
 
 def where_json(at: Hit | Citation) -> dict[str, object]:

@@ -11,10 +11,10 @@ from ragkit.explain import ExplainedChunk, Explanation
 
 _HEAD = ("rank", "score", "words", "", "meaning", "", "fused", "rerank", "context", "place")
 _TEXT_COLUMNS = 44
-_OUTCOMES = {
+_VERDICTS = {
     "answer": "it is answered",
     "weak": "it is answered, and marked as a weak match",
-    "refused": "nothing is answered from the documents",
+    "refuse": "nothing is answered from the documents",
 }
 
 
@@ -35,10 +35,17 @@ def explanation(told: Explanation, limit: int) -> str:
             *aligned(rows, right={0, 1, 2, 3, 4, 5, 6, 7}),
             *([f"... and {rest} more (--limit)"] if rest > 0 else []),
             "",
-            f"fit {told.fit:.2f} (refused below {told.gate:.2f}, weak below {told.gate_weak:.2f}): "
-            f"{_OUTCOMES[told.outcome]}",
+            f"fit {told.fit:.2f} (refused below {told.thresholds.refuse:.2f}, weak below {told.thresholds.weak:.2f})"
+            f"{_nearness(told)}: {_VERDICTS[told.verdict]}",
         ]
     )
+
+
+def _nearness(told: Explanation) -> str:
+    saves = told.thresholds.nearest
+    if told.nearest is None or saves is None:
+        return ""
+    return f", nearest {told.nearest:.2f} (saved from {saves:.2f})"
 
 
 def explanation_json(told: Explanation) -> dict[str, object]:
@@ -60,9 +67,9 @@ def explanation_json(told: Explanation) -> dict[str, object]:
         ],
         "passages": [where_json(hit) | {"text": hit.text} for hit in told.passages],
         "fit": told.fit,
-        "gate": told.gate,
-        "gate_weak": told.gate_weak,
-        "outcome": told.outcome,
+        "nearest": told.nearest,
+        "thresholds": asdict(told.thresholds),
+        "verdict": told.verdict,
     }
 
 
