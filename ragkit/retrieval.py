@@ -21,7 +21,7 @@ POOL = 50  # of each leg go into the fusion
 CANDIDATES = 200  # chosen by FTS5 before our own score
 # The weight of the lexical leg. A model that does not know the language must not outvote it: at equal
 # ranks (RRF) an English model drops cmrc2018 from R@1 96 to 40.
-LEXICAL_WEIGHT, LEXICAL_WEIGHT_MULTILINGUAL = 0.7, 0.5
+LEXICAL_WEIGHT, LEXICAL_WEIGHT_MULTILINGUAL = 0.6, 0.5
 # Where a library says a thing in both languages, the question's own is wanted: a passage that is
 # plainly in the other one counts for less.
 OTHER_LANGUAGE = 0.5
