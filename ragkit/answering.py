@@ -161,7 +161,7 @@ class Answerer:
             text += rest
             yield Delta(rest)
         stopped = stop.is_set()
-        checked = citations.check(text, answer.hits, embed=self.embed, cut=stopped)
+        checked = citations.check(text, answer.hits[:given], embed=self.embed, cut=stopped)
         yield Done(
             replace(
                 answer,

@@ -144,9 +144,9 @@ def test_a_prompt_that_is_too_long_is_asked_again_with_less(library: Engine, fol
     llm = Narrow().enqueue("年假的规定[1][3]。")
     library.use_model(llm)
     answer = library.ask("年假有哪些规定？", history=[Turn("a", "b")])
-    assert len(answer.hits) > 2 and answer.text == "年假的规定[1]。", (
-        "a passage that it was not given cannot be cited"
-    )
+    assert len(answer.hits) > 2 and answer.citations
+    assert all(one.number <= 2 for one in answer.citations), "a passage that it was not given cannot be cited"
+    assert "[3]" not in answer.text
     assert [len(messages) for messages in llm.asked[:2]] == [4, 2]
 
 
