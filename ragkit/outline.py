@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ragkit.schema import Citation, Document, Hit, Language
@@ -23,14 +24,19 @@ _TEXT: dict[Language, dict[str, str]] = {
 
 def named(target: str, documents: Sequence[Document]) -> list[Document]:
     """The documents that `target` names: all words of it stand in the path or the title."""
-    wanted = {token.term for token in analyse(target, query=True)}
+    wanted = {token.term for token in analyse(_apart(target), query=True)}
     if not wanted:
         return []
     return [
         document
         for document in documents
-        if wanted <= {token.term for token in analyse(f"{document.path} {document.title}")}
+        if wanted <= {token.term for token in analyse(_apart(f"{document.path} {document.title}"))}
     ]
+
+
+def _apart(text: str) -> str:
+    """Words without what joins them in file names: handbook_zh.docx and handbook_zh share theirs."""
+    return re.sub(r"[\W_]+", " ", text)
 
 
 def write(

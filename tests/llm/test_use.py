@@ -47,7 +47,7 @@ def test_a_query_engine_answers_with_it_from_the_library(llm, engine: Engine, tm
 
 def test_the_engine_streams_and_stops_it(llm, forwards, settings):
     stop = threading.Event()
-    answerer = Answerer(settings, None, llm, "tiny", None, None)
+    answerer = Answerer(settings, None, llm, "tiny", None, None, dict)
     events = answerer.without_documents("xtuner是什么？", (), stop)
     seen = [next(events) for _ in range(4)]
     stop.set()
