@@ -112,6 +112,7 @@ class Answerer:
             lambda question: self._look(question, filters),
             None if self.llm is None or self.simple else lambda messages: self._complete(messages, stop),
             self.spoken,
+            self.store.longer_forms,
         )
         if found.searched != blank.question:
             blank = replace(blank, searched=found.searched)

@@ -53,7 +53,7 @@ class Settings:
     context_chars: int = 3000  # and at most so many characters; facts: 2,000-4,000 keep recall at 96-98 %
     # Share of the question's information (idf) that the best passage must hold. Below `gate` nothing is
     # answered; up to `gate_weak` the answer is marked as a weak match. Chosen on cmrc2018's dev half.
-    gate: float = 0.33
+    gate: float = 0.35
     gate_weak: float = 0.5
     reader_timeout_s: float = 120.0
     allowed_hosts: str = ""  # more names, comma separated, under which the page may be reached

@@ -227,10 +227,9 @@ def measure_refusal(
     def refused(questions: Sequence[Question], name: str) -> tuple[int, int]:
         counts = [0, 0]
         for number, question in enumerate(questions, 1):
-            fits = engine.rank(question.text, limit=engine.settings.passages).fits
-            verdict = engine.gate.judge(fits)
-            counts[0] += verdict == "refuse"
-            counts[1] += verdict == "weak"
+            answer = engine.ask(question.text)
+            counts[0] += answer.refused
+            counts[1] += answer.weak
             say(f"{name}: {number}/{len(questions)}")
         return counts[0], counts[1]
 

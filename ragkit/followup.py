@@ -6,18 +6,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from ragkit.text import content_terms, language
 
-_LEAD_ZH = re.compile(r"^(?:那么?|那就|然后|接着|还有|另外|再问一下|请问|所以|对了)[，,、 ]*")
+_LEAD_ZH = re.compile(
+    r"^(?:那么|那就|那(?![里边天年月周时次个些种款项位两儿])|然后|接着|还有|另外|再问一下|请问|所以|对了)[，,、 ]*"
+)
 _LEAD_EN = re.compile(r"^(?:and|but|so|then|also|ok(?:ay)?|well)\b[, ]+", re.I)
 _THING_ZH = re.compile(
-    r"它们?的?|(?<!其)他们?的?|她们?的?|(?:这|那)(?:个|些|种|款|项|两个|几个)(?:工具|东西|方法|模型|公司|产品|项目|制度|规定|文件)?的?"
+    r"它们?的?|(?<!其)他们?的?|她们?的?|(?:这|那)(?:个|些|种|款|项|两个|几个)(?!月|周|星期|礼拜|季度|年|时候|地方)"
+    r"(?:工具|东西|方法|模型|公司|产品|项目|制度|规定|文件)?的?"
     r"|上面(?:说|提到)?的?|上述|前者|后者|该(?:工具|方法|模型|公司|产品|项目|制度|规定|文件)的?"
 )
+_WORD_EN = r"\b(?:its|their|his|her|it|they|them|he|she|him|that one|this one|those|these|the former|the latter|(?:this|that)(?= (?:tool|model|method|one|rule|policy|project|product|company)\b| ?\?|$)(?: (?:tool|model|method|one|rule|policy|project|product|company))?)\b"
+_AUX = "does did do is was can could will would should must may".split()
+_AFTER_AUX = "|".join(rf"(?<=\b{word} )" for word in _AUX)  # does this apply to V1
 _THING_EN = re.compile(
-    r"\b(?:its|their|his|her|it|they|them|he|she|him|that one|this one|those|these|the former|the latter|(?:this|that)(?= (?:tool|model|method|one|rule|policy|project|product|company)\b| ?\?|$)(?: (?:tool|model|method|one|rule|policy|project|product|company))?)\b",
+    rf"{_WORD_EN}|(?:{_AFTER_AUX})(?:this|that)\b(?! (?:year|month|week|quarter|time|day)\b)", re.I
+)
+# "it" that means nothing: is it possible to, how long does it take to.
+_EXPLETIVE = re.compile(
+    r"\b(?:is|was|would|will|isn['’]t) it (?:be )?(?:possible|necessary|allowed|ok(?:ay)?|permitted|required|mandatory|true|safe|"
+    r"legal|better|worth|enough|too late|fine)\b|\bit (?:is|was|would be) (?:possible|necessary|allowed|required|true)\b"
+    r"|\b(?:does|will|did|would) it (?:take|cost|need|matter)\b(?=.*\b(?:to|for|if|when)\b)",
     re.I,
+)
+_PLURAL = re.compile(r"\b(?!(?:is|was|does|has|this|its|as|us)\b)[a-z]{2,}s\b|\bpeople\b|\bstaff\b", re.I)
+_NOUN = re.compile(r"\b(?:the|an?|my|our|your|every|each) \w+", re.I)
+_AMONG = re.compile(r"^(?:在)?其中的?")
+_FIRST, _SECOND = re.compile(r"前者|\bthe former\b", re.I), re.compile(r"后者|\bthe latter\b", re.I)
+# A time or a case that the last question is asked again for, not another thing.
+_CASE_ZH = re.compile(
+    r"第[一二三四五六七八九十\d]+[年天次个月].*|[今明去前后]年|[上下本这]个?[月周]|周[一二三四五六日末]|.*(?:期|期间|的?时候?|之?[后前内外]|以[后前内上下]|"
+    r"当天|周末|节假日|假日)|(?:如果|要是|满|超过|不满|不到).+"
+)
+_CASE_EN = re.compile(
+    r"(?:in|on|at|for|during|after|before|with|without|from|under|over|if|when|by) .+", re.I
 )
 _OWNED = re.compile(r"(?:的|\b(?:its|their|his))$", re.I)
 _OTHER_ZH = re.compile(
@@ -49,25 +74,51 @@ _WHAT_IS = re.compile(
     r"^(?:what|who|where)(?:'s| is| are| was| were)\s+(?P<x>.+?)(?:\s+(?:used for|about|mean|good for))?[?. ]*$|^what does (?P<y>.+?) (?:mean|do)[?. ]*$",
     re.I,
 )
+Lean = Literal["no", "maybe", "yes"]
+
 _SHORT_ZH, _SHORT_EN = 2, 1  # characters, words of content: with no more a question has no subject of its own
 
 
-def leans(question: str) -> bool:
-    """Whether a question cannot be understood without what was said before."""
+def lean(question: str) -> Lean:
+    """Whether a question needs what was said before to be understood; "maybe" where it only is short."""
     said = question.strip()
     if _MORE.fullmatch(said) or _OTHER_ZH.match(said) or _OTHER_EN.match(said):
-        return True
+        return "yes"
     if language(said) == "zh":
         bare = _LEAD_ZH.sub("", said)
+        if _AMONG.match(bare):
+            return "yes"
         thing = _THING_ZH.search(bare)
         if thing:  # "XTuner 是什么，它支持……" says itself what "it" is
-            return len(_content(bare[: thing.start()])) < _SHORT_ZH
-        return bool(_VERB_FIRST.match(bare)) or (len(_content(bare)) <= _SHORT_ZH and not _NAME.search(bare))
+            return "yes" if len(_content(bare[: thing.start()])) < _SHORT_ZH else "no"
+        if _VERB_FIRST.match(bare):
+            return "yes"
+        content = _content(bare)
+        is_short = len(content) <= _SHORT_ZH and not _NAME.search(bare)
+        return ("maybe" if content else "yes") if is_short else "no"
     bare = _LEAD_EN.sub("", said)
-    thing = _THING_EN.search(bare)
+    thing = _thing_en(bare)
     if thing:
-        return not _names(bare[: thing.start()]) and "," not in bare[: thing.start()]
-    return len(_words(bare)) <= _SHORT_EN and not _names(bare)
+        return "no" if _says_what(thing[0], bare[: thing.start()]) else "yes"
+    words = _words(bare)
+    if len(words) > _SHORT_EN or _names(bare) or _EXPLETIVE.search(bare):
+        return "no"
+    return "maybe" if words else "yes"
+
+
+def _thing_en(text: str) -> re.Match[str] | None:
+    """The first word that stands for a thing; not an "it" that stands for none."""
+    return _THING_EN.search(_EXPLETIVE.sub(lambda found: "-" * len(found[0]), text))
+
+
+def _says_what(thing: str, before: str) -> bool:
+    """Whether what stands before "it" or "they" in the same question is what they mean."""
+    if _names(before) or "," in before:
+        return True
+    if re.search(r"\b(?:of|for|about|with|to|from|in|on|by)\s*$", before, re.I):  # the price of it
+        return False
+    noun = _PLURAL if re.match(r"the[ymi]|those|these", thing, re.I) else _NOUN
+    return noun.search(before) is not None
 
 
 def stand_alone(question: str, before: Sequence[str]) -> str:
@@ -75,7 +126,7 @@ def stand_alone(question: str, before: Sequence[str]) -> str:
     one last); unchanged when it leans on nothing, or there is nothing to lean on."""
     said = question.strip()
     last = next((one.strip() for one in reversed(before) if subject(one)), "")
-    if not last or not leans(said):
+    if not last or lean(said) == "no":
         return question
     if _MORE.fullmatch(said):
         return last
@@ -85,18 +136,33 @@ def stand_alone(question: str, before: Sequence[str]) -> str:
         if not (_THING_ZH.search(wanted) or _THING_EN.search(wanted)):
             return _instead(last, _LEAD_ZH.sub("", wanted).strip())
         said = wanted + ("？" if language(said) == "zh" else "?")
-    topic = subject(last)
     if language(said) == "zh":
         bare = _LEAD_ZH.sub("", said)
+        if among := _AMONG.match(bare):
+            return f"{_content(last)}中{bare[among.end() :]}"
         thing = _THING_ZH.search(bare)
         if thing:
-            return bare[: thing.start()] + _owned(topic, thing[0]) + bare[thing.end() :]
+            return bare[: thing.start()] + _owned(_meant(thing[0], last), thing[0]) + bare[thing.end() :]
+        topic = subject(last)
         return f"{topic}{' ' if topic[-1:].isascii() and bare[:1].isascii() else ''}{bare}"
     bare = _LEAD_EN.sub("", said)
-    thing = _THING_EN.search(bare)
+    thing = _thing_en(bare)
     if thing:
-        return bare[: thing.start()] + _owned(topic, thing[0]) + bare[thing.end() :]
-    return f"{bare.rstrip('?. ')} {topic}?"
+        return bare[: thing.start()] + _owned(_meant(thing[0], last), thing[0]) + bare[thing.end() :]
+    return f"{bare.rstrip('?. ')} {subject(last)}?"
+
+
+def _meant(thing: str, last: str) -> str:
+    """What "it" is: the subject of the last question; of two names the one that "former" or "latter" tells."""
+    names = _NAME.findall(last) if language(last) == "zh" else _names(last)
+    if len(names) > 1 and (_FIRST.match(thing) or _SECOND.match(thing)):
+        return str(names[0] if _FIRST.match(thing) else names[1])
+    pair = re.search(
+        r"(\w{2,8}?)(?:和|与|跟|还是)(\w{2,8}?)(?=的|有|是|哪|谁|各|分别|之|相|都|[，,？?])", last
+    )
+    if pair and (_FIRST.match(thing) or _SECOND.match(thing)):
+        return pair[1 if _FIRST.match(thing) else 2]
+    return subject(last)
 
 
 def own_words(question: str) -> str:
@@ -124,17 +190,23 @@ def subject(question: str) -> str:
 
 
 def _instead(last: str, wanted: str) -> str:
-    """The last question about another thing."""
+    """The last question about another thing, or about the same one in another case."""
     if language(last) == "zh":
+        if _CASE_ZH.fullmatch(wanted):
+            return f"{wanted}{last}"
         old = subject(last)
         return last.replace(old, wanted, 1) if old in last else f"{wanted} {_content(last)}"
+    if _CASE_EN.fullmatch(wanted):
+        return f"{last.rstrip('?. ')} {wanted}?"
+    if re.match(r"an? \w+$", wanted, re.I) and (noun := re.search(r"\ban? \w+", last, re.I)):
+        return f"{last[: noun.start()]}{wanted}{last[noun.end() :]}"
     ours, theirs = last.rstrip("?. ").split(), wanted.split()
     for at in range(len(ours) - len(theirs), -1, -1):  # "annual leave" gives way to "sick leave"
         piece = ours[at : at + len(theirs)]
         if len(theirs) > 1 and piece[-1].casefold() == theirs[-1].casefold() and piece != theirs:
             return " ".join([*ours[:at], *theirs, *ours[at + len(theirs) :]]) + "?"
     old = subject(last)
-    return last.replace(old, wanted, 1) if old and old in last else f"{wanted} {' '.join(_words(last))}?"
+    return last.replace(old, wanted, 1) if old and old in last else f"{wanted}: {last}"
 
 
 def _owned(topic: str, thing: str) -> str:

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ragkit import disarm
-from ragkit.followup import leans, own_words, stand_alone
+from ragkit.followup import lean, own_words, stand_alone, subject
 from ragkit.gate import Verdict
 from ragkit.prompts import Message
 from ragkit.schema import Language, Turn
-from ragkit.text import content_terms, language
+from ragkit.text import content_terms, is_cjk, language
 
 if TYPE_CHECKING:
     from ragkit.retrieval import Retrieval
@@ -27,6 +27,7 @@ _TURNS = 3  # of the conversation that a model sees to rewrite a question
 _ANSWER_CHARS = 200  # of each answer in it
 _LONGEST = 300  # characters of a question that a model may write
 _KEPT = 0.6  # of its own terms a rewritten question must keep
+_TOGETHER = 0.75  # of its own share of words that a short question keeps beside what was added to it
 # Of the documents in the other language: from here on a question that finds nothing is translated. In a library
 # of both it would cost every question that the documents do not answer a call of the model.
 _MOSTLY = 0.6
@@ -66,12 +67,22 @@ def find(
     look: Look,
     complete: Complete | None,
     spoken: Callable[[], dict[Language, float]],
+    longer_forms: Callable[[str], Sequence[str]],
 ) -> Found:
-    """Find the passages for a question in its conversation. `spoken`: the share of the documents in each language."""
+    """Find the passages for a question in its conversation. `spoken`: the share of the documents in each language;
+    `longer_forms`: what they say for a word of two characters."""
     alone = rewritten(question, history, complete)
     found = Found(*look(alone), alone)
+    if alone != question and lean(question) == "maybe":
+        plain = Found(*look(question), question)
+        if not _goes_with(plain.retrieval, found.retrieval):
+            found, alone = plain, question
     if found.verdict == "answer":
         return found
+    if found.verdict == "refuse" and (longer := _spelt_out(alone, found.retrieval, longer_forms)):
+        better = Found(*look(longer), longer)
+        if better.verdict != "refuse":
+            return replace(better, verdict="weak")  # it may be another word
     asked_in = language(alone)
     other: Language = "en" if asked_in == "zh" else "zh"
     shares = spoken()
@@ -86,10 +97,27 @@ def find(
     return found
 
 
+def _goes_with(plain: Retrieval, carried: Retrieval) -> bool:
+    """Whether what a short question was given from the conversation stands beside its own words in the documents;
+    where these are about something else, or nowhere, it began a new topic."""
+    is_known = all(plain.holding.get(term) for term in plain.weights)
+    return is_known and carried.fit >= _TOGETHER * plain.fit
+
+
+def _spelt_out(question: str, found: Retrieval, longer_forms: Callable[[str], Sequence[str]]) -> str:
+    """The question with its short word as the documents write it: 年假 as 年休假. Only for a subject of two
+    characters that they never write: within longer words the same rule joins what belongs to two of them."""
+    word = subject(question)
+    if len(word) != 2 or not all(map(is_cjk, word)) or found.holding.get(word):
+        return ""
+    forms = longer_forms(word)
+    return question.replace(word, forms[0], 1) if forms else ""
+
+
 def rewritten(question: str, history: Sequence[Turn], complete: Complete | None) -> str:
     """The question so that it stands alone; as it is when it leans on nothing."""
     before = [turn.searched or turn.question for turn in history]
-    if not before or not leans(question):
+    if not before or lean(question) == "no":
         return question
     if complete is not None:
         said = first_line(complete(rewrite_prompt(question, history)))

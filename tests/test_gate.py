@@ -12,7 +12,7 @@ from ragkit.engine import Engine
 from ragkit.errors import UsageError
 from ragkit.gate import Fit, Thresholds, calibrate, judge
 
-DEFAULT = Thresholds(0.33, 0.5)
+DEFAULT = Thresholds(0.35, 0.5)
 
 
 def test_words_decide_and_meaning_saves_as_a_weak_match_at_most() -> None:
@@ -44,7 +44,7 @@ def test_a_library_remembers_its_questions(engine: Engine, folder: Callable[...,
     with pytest.raises(UsageError):
         engine.gate.unmark("never asked")
     engine.gate.reset()
-    assert engine.gate.calibration() is None and engine.gate.thresholds().refuse == pytest.approx(0.33)
+    assert engine.gate.calibration() is None and engine.gate.thresholds().refuse == pytest.approx(0.35)
 
 
 def test_a_set_is_measured_by_the_engine_itself(engine: Engine, tmp_path: Path) -> None:

@@ -157,3 +157,34 @@ def test_a_model_that_fails_to_rewrite_leaves_it_to_the_rule(
         engine.sync(folder(**CHINESE))
         answer = engine.ask("那它支持哪些模型？", history=HISTORY)
     assert answer.searched == "xtuner支持哪些模型？" and answer.citations
+
+
+def test_a_short_question_about_something_else_takes_nothing_along(
+    engine: Engine, folder: Callable[..., Path]
+) -> None:
+    english = {"x.md": "# XTuner\n\nXTuner is a tool. To install XTuner, use pip.\n", "y.md": CANTEEN}
+    engine.sync(folder(**english))
+    history = [Turn("What is XTuner?", "XTuner is a tool. [1]")]
+    assert engine.ask("How to install?", history=history).searched == "How to install XTuner?"
+    known = engine.ask("Where is the canteen?", history=history)
+    assert not known.searched and "second floor" in known.text
+    assert engine.ask("Where is the gym?", history=history).refused
+
+
+CANTEEN = "# Building\n\nThe canteen is on the second floor.\n"
+
+
+def test_a_short_word_is_found_as_the_documents_spell_it_out(
+    engine: Engine, folder: Callable[..., Path]
+) -> None:
+    engine.sync(
+        folder(
+            **{
+                "a.md": "# 休假\n\n员工每年有五天年休假。年休假须提前申请。\n",
+                "b.md": "# 食堂\n\n食堂在二楼。\n",
+            }
+        )
+    )
+    answer = engine.ask("年假有几天？")
+    assert answer.searched == "年休假有几天？" and answer.weak and "五天年休假" in answer.text
+    assert engine.ask("狗粮有几种？").refused
