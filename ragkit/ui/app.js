@@ -36,19 +36,39 @@
 
   // ── Citations and their cards ──
 
-  const cardOf = (link) => document.getElementById(link.getAttribute("href").slice(1));
+  // "#src-turn", "#src-turn-number", or with the place of the sentence that a number stands behind.
+  const partsOf = (link) => link.getAttribute("href").match(/^#src-(\w+)(?:-(\d+))?(?:-(\d+))?$/) ?? [];
+  const cardOf = (link) => {
+    const [, turn, number] = partsOf(link);
+    return document.getElementById(`src-${turn}-${number}`);
+  };
+
+  // Of all that is marked in a card, light up what this one sentence rests on.
+  const pick = (card, link) => {
+    const at = partsOf(link)[3];
+    let first;
+    for (const mark of card.querySelectorAll("mark.cited")) {
+      const lit = at !== undefined && (mark.dataset.at ?? "").split(" ").includes(at);
+      mark.classList.toggle("lit", lit);
+      if (lit) first ??= mark;
+    }
+    card.classList.toggle("picked", first !== undefined);
+    return first;
+  };
 
   const openCard = (card, link) => {
     for (const lit of document.querySelectorAll(".src-card.on, a.cite.on")) lit.classList.remove("on");
     link.classList.add("on");
     document.body.classList.add("sources-open");
     card.classList.add("on");
-    card.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    const lit = pick(card, link);
+    card.scrollIntoView({ block: "nearest", behavior: lit ? "instant" : "smooth" });
+    lit?.scrollIntoView({ block: "nearest", behavior: "smooth" });
     card.focus({ preventScroll: true });
   };
 
   const followLink = (link) => {
-    const [, turn, number] = link.getAttribute("href").match(/^#src-(\w+)(?:-(\d+))?$/) ?? [];
+    const [, turn, number] = partsOf(link);
     if (!turn) return;
     const shown = $(`[id^="src-${turn}-"]`);
     if (!shown) send($("#sources section"), { turn });  // an older answer: the server brings its sources back
@@ -72,6 +92,7 @@
     preview = card.cloneNode(true);
     preview.id = "preview";
     preview.classList.remove("on");
+    pick(preview, link);
     document.body.append(preview);
     const at = link.getBoundingClientRect(), size = preview.getBoundingClientRect();
     const above = at.top - size.height - 8;
@@ -106,7 +127,7 @@
     if (on("#ask .submit-button") && isBlank()) return event.stopPropagation();
     if (event.isTrusted && !on("#sources-column, dialog")) closeSources();
     const card = !on(".src-open") && on(".src-card");
-    if (card && !getSelection().toString()) card.classList.toggle("on");
+    if (card && !getSelection().toString()) { card.classList.toggle("on"); card.classList.remove("picked") }
     if (on("#theme")) return switchTheme();
     if (on("#language")) return switchLanguage(on("#language"));
     if (on("dialog.view [data-action=close]")) return on("dialog.view").close();
@@ -174,7 +195,7 @@
   const write = clipboard?.writeText?.bind(clipboard);
   if (write) clipboard.writeText = (text) => {
     const plain = text
-      .replace(/<a href="#src-\w+-\d+" class="cite"[^>]*>(\d+)<\/a>/g, "[$1]")
+      .replace(/<a href="#src-[\w-]+" class="cite"[^>]*>(\d+)<\/a>/g, "[$1]")
       .replace(/<span class="unsupported">([^<]*(?:<(?!\/span>)[^<]*)*)<\/span>/g, "$1")
       .replace(/\s*<(span|a)\b[^>]*class="(?:note|cite-all|doubt)[^>]*>[^<]*<\/\1>/g, "");
     return write(new DOMParser().parseFromString(plain.replace(/</g, "&lt;"), "text/html").documentElement.textContent);

@@ -23,6 +23,7 @@ from ragkit.ui.chat import (
     MAX_QUESTION,
     ChatInterface,
     Conversation,
+    after_stop,
     answerer,
     without_deleted,
 )
@@ -156,6 +157,7 @@ class _Page:
             ChatInterface(
                 answerer(self._boot, self.strings, self._log_file),
                 placeholder=say("ask"),
+                after=after_stop(self._boot, self.strings),
                 chatbot=self._chatbot,
                 textbox=box,
                 additional_inputs=[conversation],

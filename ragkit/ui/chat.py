@@ -24,6 +24,7 @@ from ragkit.schema import Answer, Delta, Done, Event, Retrieved, Turn
 from ragkit.ui import markup, render
 from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
+from ragkit.ui.events import AT_ONCE
 from ragkit.ui.strings import Strings
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ THROTTLE_S: Final = 0.09  # a yield costs the browser a repaint: 2,000 of them t
 MAX_MESSAGES: Final = 40  # shown; at 200 a page repaints at 7 frames a second
 MAX_TURNS: Final = 40  # whose sources are kept: twice what is shown, because retries leave some behind
 MAX_QUESTION: Final = 4000  # characters; the rest of a longer one is not read
+STOP_WAIT_S: Final = 3.0
 CONCURRENT_ANSWERS: Final = 4  # quotes run side by side; a language model has a lock of its own
 
 
@@ -48,6 +50,9 @@ class Exchange:
     answer: Answer
     done: bool = False
     error: str = ""
+    halted: bool = False  # by the user
+    began: bool = False
+    result: Answer | None = None  # set by the thread that answers, also when nobody follows it any more
 
 
 @dataclass(slots=True)
@@ -83,12 +88,19 @@ class Conversation:
 
 
 class ChatInterface(gr.ChatInterface):
-    """Gradio's, with three repairs: placeholder, length of the shown history, plain text for API callers."""
+    """Gradio's, with four repairs: placeholder, what is shown after a stop, length of the shown history, plain
+    text for API callers."""
 
     def __init__(
-        self, fn: Callable[..., Iterator[tuple[Message, object]]], *, placeholder: I18nData, **options: Any
+        self,
+        fn: Callable[..., Iterator[tuple[Message, object]]],
+        *,
+        placeholder: I18nData,
+        after: Callable[..., tuple[object, object, object]],
+        **options: Any,
     ):
         self._placeholder = placeholder
+        self._after = after
         super().__init__(fn, **options)
 
     def _setup_stop_events(self, event_triggers: Any, events_to_cancel: Any, after_success: Any) -> None:
@@ -102,6 +114,13 @@ class ChatInterface(gr.ChatInterface):
                 api_visibility="private",
                 queue=False,
                 show_progress="hidden",
+            )
+            # Runs after a stop too, which closes the handler before it could say anything.
+            event.then(
+                self._after,
+                [*self.additional_inputs, self.chatbot],
+                [self.chatbot, self.chatbot_state, *self.additional_outputs],
+                **AT_ONCE,
             )
 
     def _append_message_to_history(self, message: Any, history: Any, role: Any = "user") -> Any:
@@ -139,6 +158,9 @@ def answerer(
             log.failed(logger, "answering", error)
             exchange.error = strings("internal_error", log=log_file)
             yield message(exchange, strings), render.sources_failed(strings("answer_failed"), "")
+        except GeneratorExit:
+            exchange.halted = True
+            raise
         finally:
             stop.set()  # runs on Gradio's event loop when the user stops: nothing here may block
 
@@ -152,8 +174,11 @@ def _stream(
 
     def work(put: Callable[[Event], None]) -> None:
         for event in engine.stream(question, history=history, stop=stop):
+            if isinstance(event, Done):
+                exchange.result = event.answer
             put(event)
 
+    exchange.began = True
     shown_at = 0.0
     yield message(exchange, strings), render.sources_message(strings("sources_waiting"))
     for event in Background(work):
@@ -167,6 +192,32 @@ def _stream(
             continue
         shown_at = time.monotonic()
     yield message(exchange, strings), panel(exchange, engine, strings)  # whole: an API caller sees only this
+
+
+def after_stop(
+    boot: Boot, strings_for: Callable[[gr.Request], Strings]
+) -> Callable[..., tuple[object, object, object]]:
+    """Make the handler that finishes an answer which the user stopped: (messages, the same, sources panel)."""
+
+    def finish(
+        conversation: Conversation, messages: list[Message], request: gr.Request
+    ) -> tuple[object, object, object]:
+        exchange = next(reversed(conversation.exchanges.values()), None)
+        if exchange is None or not exchange.halted or exchange.done:
+            return gr.skip(), gr.skip(), gr.skip()
+        deadline = time.monotonic() + (STOP_WAIT_S if exchange.began else 0)
+        while exchange.result is None and time.monotonic() < deadline:
+            time.sleep(0.05)  # a model ends after the word, or the slice of the prompt, that it is at
+        exchange.answer, exchange.done = exchange.result or replace(exchange.answer, stopped=True), True
+        strings = strings_for(request)
+        is_last = bool(messages) and (messages[-1].get("metadata") or {}).get("id") == exchange.turn
+        shown = [*(messages[:-1] if is_last else messages), message(exchange, strings)]
+        sources = (
+            panel(exchange, boot.engine(), strings) if exchange.answer.hits else render.sources_empty(strings)
+        )
+        return shown, shown, sources
+
+    return finish
 
 
 def apply(event: Event | None, exchange: Exchange) -> None:
@@ -191,7 +242,12 @@ def message(exchange: Exchange, strings: Strings) -> Message:
     parts = (
         [
             markup.answer_markdown(
-                answer.text, exchange.turn, len(answer.hits), strings, unsupported=answer.unsupported
+                answer.text,
+                exchange.turn,
+                len(answer.hits),
+                strings,
+                citations=answer.citations,
+                unsupported=answer.unsupported,
             )
         ]
         if answer.text
@@ -199,7 +255,9 @@ def message(exchange: Exchange, strings: Strings) -> Message:
     )
     if exchange.error:
         parts.append(markup.note("failed", exchange.error))
-    elif exchange.done and answer.stopped:  # not by the user, whose stop ends the handler before this
+    elif exchange.done and exchange.halted:
+        parts.append(markup.note("weak", strings("note_halted" if answer.text else "note_halted_early")))
+    elif exchange.done and answer.stopped:  # because the model was switched
         parts.append(markup.note("weak", strings("note_stopped")))
     elif exchange.done and answer.weak:
         parts.append(markup.note("weak", strings("note_weak")))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from ragkit.schema import Span
+from ragkit.schema import Citation, Span
 from ragkit.ui.strings import Strings
 
 # Code is shown as it stands, so nothing in it is escaped; but only where any Markdown parser must agree
@@ -38,17 +38,23 @@ _AUTOLINK = re.compile(r"(?i)\b(https?|ftp):(?=//)|\bwww\.")
 
 
 def answer_markdown(
-    text: str, turn: str, sources: int, strings: Strings, *, unsupported: Sequence[Span] = ()
+    text: str,
+    turn: str,
+    sources: int,
+    strings: Strings,
+    *,
+    citations: Sequence[Citation] = (),
+    unsupported: Sequence[Span] = (),
 ) -> str:
-    """Escape an answer, turn its [1]..[sources] into links to the cards of this turn, and mark what is
-    `unsupported`."""
+    """Escape an answer, turn its [1]..[sources] into links to the cards of this turn, each to what its own
+    sentence rests on as far as `citations` tell, and mark what is `unsupported`."""
     codes = [code.span() for code in _CODE.finditer(text)]
     edges = sorted({0, len(text), *(edge for span in (*codes, *unsupported) for edge in span)})
     parts: list[str] = []
     for low, high in pairwise(edges):
         is_code = any(start <= low < end for start, end in codes)
         doubted = any(start <= low < end for start, end in unsupported)
-        piece = text[low:high] if is_code else _prose(text, low, high, turn, sources, strings)
+        piece = text[low:high] if is_code else _prose(text, low, high, turn, sources, citations, strings)
         parts.append(_doubted(piece) if doubted and not is_code else piece)
         if any(end == high for _, end in unsupported):
             fenced = any(end == high and "\n" in text[start:end] for start, end in codes)
@@ -69,13 +75,30 @@ def doubt(strings: Strings) -> str:
     return f'<span class="doubt">{escape(strings("unsupported"))}</span>'
 
 
-def _prose(text: str, low: int, high: int, turn: str, sources: int, strings: Strings) -> str:
+def _prose(
+    text: str,
+    low: int,
+    high: int,
+    turn: str,
+    sources: int,
+    citations: Sequence[Citation],
+    strings: Strings,
+) -> str:
     parts: list[str] = []
     at = low
     for found in _CITATION.finditer(text, low, high):
         if not 1 <= int(found[1]) <= sources:
             continue
-        parts += [inert(text[at : found.start()]), citation(turn, int(found[1]), strings)]
+        number, place = int(found[1]), found.start()
+        sentence = next(
+            (
+                one.at[0]
+                for one in citations
+                if one.number == number and one.at and one.at[0] <= place < one.at[1]
+            ),
+            None,
+        )
+        parts += [inert(text[at:place]), citation(turn, number, strings, sentence)]
         at = found.end()
     return "".join(parts) + inert(text[at:high])
 
@@ -86,10 +109,12 @@ def inert(text: str) -> str:
     return _AUTOLINK.sub(lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), text)
 
 
-def citation(turn: str, number: int, strings: Strings) -> str:
-    """A link to card `number` of a turn. No text of a document stands in it."""
+def citation(turn: str, number: int, strings: Strings, sentence: int | None = None) -> str:
+    """A link to card `number` of a turn, and to what it holds for the sentence that begins at `sentence`. No
+    text of a document stands in it."""
     title = escape(strings("source", n=number))
-    return f'<a href="#src-{turn}-{number}" class="cite" title="{title}">{number}</a>'
+    place = "" if sentence is None else f"-{sentence}"
+    return f'<a href="#src-{turn}-{number}{place}" class="cite" title="{title}">{number}</a>'
 
 
 def all_sources(turn: str, number: int, strings: Strings) -> str:

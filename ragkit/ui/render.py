@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
@@ -135,7 +136,7 @@ def sources(turn: str, answer: Answer, strings: Strings, *, done: bool, semantic
         return _state(ICON_TALK, strings("sources_talk_title"), strings("sources_talk"))
     numbers = list(range(1, len(answer.hits) + 1))
     cited = sorted({citation.number for citation in answer.citations}) if done else []
-    first = cited or numbers
+    first = cited if done else numbers
     rest = [number for number in numbers if number not in first]
     parts = [
         f'<section class="sources" aria-label="{escape(strings("sources"))}">',
@@ -147,7 +148,7 @@ def sources(turn: str, answer: Answer, strings: Strings, *, done: bool, semantic
     ]
     if rest:
         parts += [
-            f'<h2 class="src-rest">{escape(strings("uncited"))}</h2>',
+            f'<h2 class="src-rest">{escape(strings("uncited" if cited else "none_cited"))}</h2>',
             _cards(turn, answer, rest, strings, dashed=True),
         ]
     return "".join([*parts, "</section>"])
@@ -218,7 +219,11 @@ def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bo
         )
     name = PurePosixPath(hit.source).name
     score = strings("score", score=f"{hit.score:.2f}")
-    spans = cited_spans(answer, number) if cited else term_spans(answer.searched or answer.question, hit.text)
+    marks = (
+        cited_marks(answer, number)
+        if cited
+        else [Mark(*span) for span in term_spans(answer.searched or answer.question, hit.text)]
+    )
     page = strings(page_kind(hit.source), n=hit.page) if hit.page else ""
     see = escape(strings("view_open"))
     where = " · ".join(filter(None, (page, " › ".join(hit.heading))))
@@ -229,21 +234,43 @@ def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bo
 <button type="button" class="src-open" data-action="open" data-id="{turn}-{number}" title="{see}" aria-label="{see}"
 >{icon(ICON_PAGES, 16)}</button></div>
 {f'<div class="src-where">{escape(where)}</div>' if where else ""}
-{passage(hit.text, spans, "cited" if cited else "term")}</li>"""
+{passage(hit.text, marks, "cited" if cited else "term")}</li>"""
 
 
 def _percent(hit: Hit) -> int:
     return round(100 * min(1.0, max(0.0, hit.score)))
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A stretch of a passage that is marked: for which sentences of the answer, by where these begin, and
+    whether its words are theirs too."""
+
+    start: int
+    end: int
+    sentences: tuple[int, ...] = ()
+    is_shared: bool = False
+
+
+def cited_marks(answer: Answer, number: int) -> list[Mark]:
+    """What in passage `number` the answer rests on, in pieces that each belong to the same sentences of it."""
+    hit = answer.hits[number - 1]
+    own = [citation for citation in answer.citations if citation.number == number]
+    edges = {edge for one in own for span in ((one.start, one.end), *one.words) for edge in span}
+    low_end, high_end = hit.start, hit.start + len(hit.text)
+    marks = []
+    for low, high in pairwise(sorted({min(high_end, max(low_end, edge)) for edge in edges})):
+        over = [one for one in own if one.start <= low and high <= one.end]
+        if over:
+            is_shared = any(start <= low and high <= end for one in over for start, end in one.words)
+            told = tuple(sorted({one.at[0] for one in over if one.at}))
+            marks.append(Mark(low - low_end, high - low_end, told, is_shared))
+    return marks
+
+
 def cited_spans(answer: Answer, number: int) -> list[Span]:
     """Where in passage `number` the words stand that the answer rests on."""
-    hit = answer.hits[number - 1]
-    return merge(
-        (max(0, citation.start - hit.start), min(len(hit.text), citation.end - hit.start))
-        for citation in answer.citations
-        if citation.number == number
-    )
+    return merge((mark.start, mark.end) for mark in cited_marks(answer, number))
 
 
 def term_spans(question: str, text: str) -> list[Span]:
@@ -263,29 +290,32 @@ def merge(spans: Iterable[Span]) -> list[Span]:
     return merged
 
 
-def passage(text: str, spans: list[Span], kind: Literal["cited", "term"]) -> str:
+def passage(text: str, marks: Sequence[Mark], kind: Literal["cited", "term"]) -> str:
     """A passage with its marks. What stands long before the first mark is folded until the card is open."""
-    cut = _lead(text, spans) if kind == "cited" else 0
-    lead = f'<span class="src-lead">{_marked(text, spans, 0, cut, kind)}</span>' if cut else ""
-    body = _marked(text, spans, cut, len(text), kind)
+    cut = _lead(text, marks[0].start) if marks and kind == "cited" else 0
+    lead = f'<span class="src-lead">{_marked(text, marks, 0, cut, kind)}</span>' if cut else ""
+    body = _marked(text, marks, cut, len(text), kind)
     return f'<div class="src-text{" cut" if cut else ""}">{lead}{body}</div>'
 
 
-def _lead(text: str, spans: list[Span]) -> int:
-    if not spans or spans[0][0] < _LEAD_CHARS:
+def _lead(text: str, first: int) -> int:
+    if first < _LEAD_CHARS:
         return 0
-    near = spans[0][0] - 40
-    stop = max(text.rfind(mark, near, spans[0][0]) for mark in "\n。！？.!?;；，, ")
+    near = first - 40
+    stop = max(text.rfind(mark, near, first) for mark in "\n。！？.!?;；，, ")
     return stop + 1 if stop >= 0 else near
 
 
-def _marked(text: str, spans: list[Span], low: int, high: int, kind: str) -> str:
+def _marked(text: str, marks: Sequence[Mark], low: int, high: int, kind: str) -> str:
     parts: list[str] = []
     at = low
-    for start, end in spans:
-        start, end = max(start, at), min(end, high)
+    for mark in marks:
+        start, end = max(mark.start, at), min(mark.end, high)
         if start < end:
-            parts += [_shown(text[at:start]), f'<mark class="{kind}">{_shown(text[start:end])}</mark>']
+            words = _shown(text[start:end])
+            told = f' data-at="{" ".join(map(str, mark.sentences))}"' if mark.sentences else ""
+            inner = f"<b>{words}</b>" if mark.is_shared else words
+            parts += [_shown(text[at:start]), f'<mark class="{kind}"{told}>{inner}</mark>']
             at = end
     return "".join([*parts, _shown(text[at:high])])
 

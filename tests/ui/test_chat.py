@@ -59,6 +59,14 @@ def test_an_answer_that_a_switch_of_models_ended_says_so() -> None:
     assert "another model" not in chat.message(exchange(), EN)["content"]
 
 
+def test_an_answer_that_the_user_stopped_says_so_also_before_its_first_word() -> None:
+    stopped = exchange(stopped=True)
+    stopped.halted = True
+    assert "You stopped this answer" in chat.message(stopped, EN)["content"]
+    early = Exchange("t1", Answer("Q", "", "m", stopped=True), done=True, halted=True)
+    assert "before the answer began" in chat.message(early, EN)["content"]
+
+
 def test_a_program_gets_the_text_or_the_error() -> None:
     conversation = Conversation({"t1": exchange()})
     message = chat.message(conversation.exchanges["t1"], EN)

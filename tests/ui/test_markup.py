@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from ragkit.schema import Citation
 from ragkit.ui.markup import answer_markdown
 from ragkit.ui.strings import Strings
 
@@ -16,6 +19,12 @@ def shown(text: str, sources: int = 3) -> str:
 
 def test_a_citation_becomes_a_link_to_its_card() -> None:
     assert shown("so [2].") == 'so <a href="#src-t1-2" class="cite" title="Source 2">2</a>.'
+
+
+def test_a_citation_leads_to_what_its_own_sentence_rests_on() -> None:
+    first, second = (Citation(1, 1, "a.md", None, (), 0, 9, "", at=at) for at in ((0, 8), (9, 15)))
+    markdown = answer_markdown("So it[1]. Or[1] not[2].", "t1", 3, EN, citations=(first, second))
+    assert re.findall(r'href="([^"]+)"', markdown) == ["#src-t1-1-0", "#src-t1-1-9", "#src-t1-2"]
 
 
 @pytest.mark.parametrize("text", ["[0]", "[4]", "[1a]", "[ 1]"])

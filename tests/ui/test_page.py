@@ -143,7 +143,7 @@ def test_an_answer_can_be_stopped_and_the_next_question_is_answered(visit: Visit
     expect(answer).to_contain_text("字字")
     page.locator("#ask .stop-button").click()
     expect(page.locator("#ask .submit-button")).to_be_visible()
-    time.sleep(0.5)
+    expect(answer).to_contain_text("你停止了这次回答")
     stopped = answer.inner_text()
     time.sleep(0.5)
     assert answer.inner_text() == stopped and stopped.count("字") < 100

@@ -69,9 +69,27 @@ def test_text_from_outside_is_escaped_in_the_cards(field: str) -> None:
 
 
 def test_marks_cut_across_escaped_characters_in_the_right_place() -> None:
-    assert render.passage("a<b>c", [(1, 4)], "cited") == (
+    assert render.passage("a<b>c", [render.Mark(1, 4)], "cited") == (
         '<div class="src-text">a<mark class="cited">&lt;b&gt;</mark>c</div>'
     )
+
+
+def test_a_mark_knows_the_sentences_and_the_words_that_it_is_for() -> None:
+    first = replace(citing(1, 103, 118), at=(0, 9), words=((103, 109),))
+    second = replace(citing(1, 109, 130), at=(10, 20))
+    html = panel(replace(ANSWER, citations=(first, second)))
+    assert '<mark class="cited" data-at="0"><b>XTuner</b></mark>' in html
+    assert (
+        '<mark class="cited" data-at="0 10"> 是一个微调工具。</mark><mark class="cited" data-at="10">它'
+        in html
+    )
+    assert render.cited_spans(replace(ANSWER, citations=(first, second)), 1) == [(3, len(DOCUMENT))]
+
+
+def test_sources_that_an_answer_does_not_cite_say_so() -> None:
+    html = panel(replace(ANSWER, citations=()))
+    assert "但回答没有引用" in html and html.count('class="src-card uncited"') == 2
+    assert "但回答没有引用" not in panel(replace(ANSWER, citations=()), done=False)
 
 
 def test_overlapping_and_empty_spans_become_one_mark() -> None:
@@ -85,7 +103,7 @@ def test_spans_outside_the_passage_are_clipped() -> None:
 
 def test_a_mark_far_down_a_passage_is_in_sight_before_the_card_is_opened() -> None:
     text = "很长的开头。" * 40 + "关键的一句。"
-    html = render.passage(text, [(240, 246)], "cited")
+    html = render.passage(text, [render.Mark(240, 246)], "cited")
     lead = re.search(r'<span class="src-lead">(.*?)</span>', html)
     assert lead and len(lead[1]) > 190 and "关键" not in lead[1]
     assert re.sub(r"<[^>]+>", "", html) == text
