@@ -38,6 +38,8 @@ ADDS = 0.2  # a further sentence is named when it holds this much that the first
 MOST_SOURCES = 3
 NEAREST = 12  # sentences are looked at for one claim
 # Said in other words: the cosine that then stands in for the words, and the share of words still asked for.
+# Measured on 15 paraphrases: words alone hold 11 of them, with this all 15; it lets 38 of 150 half true
+# sentences of docs_en pass where words alone let 31.
 SIMILAR = 0.75
 SIMILAR_WORDS = 0.3
 

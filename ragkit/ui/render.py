@@ -21,7 +21,9 @@ from ragkit.schema import Answer, Hit, Span
 from ragkit.text import analyse
 from ragkit.ui.strings import Strings
 
-_LEAD_CHARS: Final = 90  # a passage whose first mark stands later is shown from shortly before the mark
+# A passage whose first mark stands later, or on a later line, is shown from shortly before the mark.
+_LEAD_CHARS: Final = 90
+_LEAD_LINES: Final = 3
 
 
 def icon(path: str, size: int = 18) -> str:
@@ -299,9 +301,9 @@ def passage(text: str, marks: Sequence[Mark], kind: Literal["cited", "term"]) ->
 
 
 def _lead(text: str, first: int) -> int:
-    if first < _LEAD_CHARS:
+    if first < _LEAD_CHARS and text.count("\n", 0, first) < _LEAD_LINES:
         return 0
-    near = first - 40
+    near = max(0, first - 40)
     stop = max(text.rfind(mark, near, first) for mark in "\n。！？.!?;；，, ")
     return stop + 1 if stop >= 0 else near
 
