@@ -33,6 +33,11 @@ _EXPLETIVE = re.compile(
     re.I,
 )
 _PLURAL = re.compile(r"\b(?!(?:is|was|does|has|this|its|as|us)\b)[a-z]{2,}s\b|\bpeople\b|\bstaff\b", re.I)
+# "a lost laptop", up to the word that goes on with the sentence.
+_SOME = re.compile(
+    r"\ban? (?:\w+ ){0,2}?\w+(?=[?,.]|$| (?:is|was|be|has|can|must|may|will|does|in|on|at|for|of|to|from|with|and|or|by|when|if)\b)",
+    re.I,
+)
 _NOUN = re.compile(r"\b(?:the|an?|my|our|your|every|each) \w+", re.I)
 _AMONG = re.compile(r"^(?:在)?其中的?")
 _FIRST, _SECOND = re.compile(r"前者|\bthe former\b", re.I), re.compile(r"后者|\bthe latter\b", re.I)
@@ -46,7 +51,7 @@ _CASE_EN = re.compile(
 )
 _OWNED = re.compile(r"(?:的|\b(?:its|their|his))$", re.I)
 _OTHER_ZH = re.compile(
-    r"^(?:那么?|还有|换成|如果是|要是|至于|关于)?[，, ]*(?P<x>[^，。？?！!]{1,20}?)(?:的话)?(?:呢|又如何|又怎么样|怎么样)[？?。 ]*$"
+    r"^(?:那么?|还有|换成|如果是|要是|至于|关于)?[，, ]*(?P<x>[^，。？?！!]{1,20}?)(?:的话)?(?:呢|又如何|又怎么样)[？?。 ]*$"
 )
 _OTHER_EN = re.compile(
     r"^(?:and |but )?(?:what|how) about (?P<x>[^?]{1,60}?)[?. ]*$|^and (?P<y>(?:(?!\b(?:what|how|why|who|when|where|which|is|are|does|do|can)\b)[^?]){1,40})\?$",
@@ -139,7 +144,8 @@ def stand_alone(question: str, before: Sequence[str]) -> str:
     if language(said) == "zh":
         bare = _LEAD_ZH.sub("", said)
         if among := _AMONG.match(bare):
-            return f"{_content(last)}中{bare[among.end() :]}"
+            kinds = f"{_content(last)}中" if re.search("哪|几[种个类款]", last) else subject(last)
+            return kinds + bare[among.end() :]
         thing = _THING_ZH.search(bare)
         if thing:
             return bare[: thing.start()] + _owned(_meant(thing[0], last), thing[0]) + bare[thing.end() :]
@@ -198,7 +204,7 @@ def _instead(last: str, wanted: str) -> str:
         return last.replace(old, wanted, 1) if old in last else f"{wanted} {_content(last)}"
     if _CASE_EN.fullmatch(wanted):
         return f"{last.rstrip('?. ')} {wanted}?"
-    if re.match(r"an? \w+$", wanted, re.I) and (noun := re.search(r"\ban? \w+", last, re.I)):
+    if re.match(r"an? \w+$", wanted, re.I) and (noun := _SOME.search(last)):
         return f"{last[: noun.start()]}{wanted}{last[noun.end() :]}"
     ours, theirs = last.rstrip("?. ").split(), wanted.split()
     for at in range(len(ours) - len(theirs), -1, -1):  # "annual leave" gives way to "sick leave"

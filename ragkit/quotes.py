@@ -25,6 +25,7 @@ HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences 
 DEFINITION_BONUS = 0.5
 SUBJECT_SHARE = 0.6
 FIGURE_BONUS = 0.2
+UNIT_BONUS = 0.2
 LANGUAGE_BONUS = 0.4  # where the documents say it in both, the question's own language
 FRAGMENT_MALUS = 0.25  # a title or a table's header that no end of a sentence closes
 RANK_BONUS = 0.15  # of the first passage; the others get a share of it
@@ -53,8 +54,12 @@ _COUNTS = re.compile(
     re.I,
 )
 _FIGURE = re.compile(r"\d|[一二两三四五六七八九十百千万]+[个天日月年元次人份小]")
-
-
+# "How many days", "几天": a figure with this very unit answers it.
+_ASKS_UNIT = re.compile(
+    r"(?:几|多少)个?(?P<zh>[天日月年元次人份分小米公页种条位名岁周倍])|\bhow many (?:\w+ )??(?P<en>\w{3,})s\b",
+    re.I,
+)
+_NUMERAL = r"(?:\d|[一二两三四五六七八九十百千万亿])\s*个?"
 _TABLE_ROW = re.compile(r"[ \t]*\|.*|[^\n|]*\S[ \t]+\|[ \t]+.*")
 _TABLE_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 
@@ -104,11 +109,11 @@ def select(
     for rank, hit in enumerate(hits):
         under = _terms(" ".join((hit.title, *hit.heading)))
         for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, lists=lists)):
-            told = frozenset(_terms(quote.text) & weights.keys())
+            told = frozenset(_terms(f"{quote.header}\n{quote.text}") & weights.keys())
             share = sum(weights[term] for term in told) / total
             above = sum(weights[term] for term in (under & weights.keys()) - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
-            score += _bonus(question, quote.text, told, weights)
+            score += _bonus(question, quote, told, weights)
             scored.append(_Scored(score, told, quote, whole))
     scored.sort(key=lambda one: -one.score)
     return _spread(scored, weights)
@@ -148,14 +153,19 @@ def _overlap(one: Quote, other: Quote) -> bool:
     return one.hit.doc_id == other.hit.doc_id and one.start < other.end and other.start < one.end
 
 
-def _bonus(question: str, sentence: str, told: frozenset[str], weights: Mapping[str, float]) -> float:
+def _bonus(question: str, quote: Quote, told: frozenset[str], weights: Mapping[str, float]) -> float:
+    sentence = quote.text
     bonus = LANGUAGE_BONUS if language(sentence) == language(question) else 0.0
-    if not _IS_SENTENCE.search(sentence):
+    if not (quote.header or _IS_SENTENCE.search(sentence)):
         bonus -= FRAGMENT_MALUS
     if told and _DEFINES.search(question) and _defines(sentence, told, weights):
         bonus += DEFINITION_BONUS
     if _COUNTS.search(question) and _FIGURE.search(sentence):
         bonus += FIGURE_BONUS
+    if (unit := _ASKS_UNIT.search(question)) and told:
+        bonus += UNIT_BONUS * (
+            re.search(_NUMERAL + re.escape(unit["zh"] or unit["en"]), sentence) is not None
+        )
     return bonus
 
 

@@ -64,6 +64,9 @@ _ASKING = re.compile(
     "为什么|什么|是谁|谁|有哪些|是哪些|哪些|是哪|哪一个|哪个|哪里|哪儿|哪种|哪|"
     "如何|怎么样|怎么办|怎么|怎样|是否|为何|何时|何地|何处|有何|"
     "有多少|多少|多久|多长|多大|多高|多远|几时|几个|几天|吗|呢|吧|啊"
+    r"|\bhow (?:many|much|long|soon|often|far|late|early)\b"
+    r"|\b(?:must|may|might|need to|have to|want to)(?= (?:i|we|you|one)\b)"
+    r"|(?<=\bi )(?:must|may|might|need to|have to|want to)\b"
 )
 
 

@@ -50,6 +50,8 @@ CASES = [
         "What about a phone?",
         "If a phone is lost, must I report it?",
     ),
+    (["How soon must I report a lost laptop?"], "What about a phone?", "How soon must I report a phone?"),
+    (["病假有几天？"], "其中需要证明吗？", "病假需要证明吗？"),
     (["xtuner支持哪些模型？"], "其中哪个最小？", "xtuner支持模型中哪个最小？"),
     (["What is XTuner?"], "Does this apply to V1?", "Does XTuner apply to V1?"),
     (["What is XTuner?"], "What is the price of it?", "What is the price of XTuner?"),
@@ -82,6 +84,7 @@ def test_a_question_that_leans_on_the_last_ones_is_made_to_stand_alone(
         "Does the laptop keep its warranty abroad?",
         "这个月的报销什么时候截止？",
         "那里的食堂几点开门？",
+        "今天的天气怎么样？",
     ],
 )
 def test_a_new_topic_takes_nothing_along(question: str) -> None:
