@@ -177,6 +177,7 @@ def prepare_environment() -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # ragkit says itself how far things are
 
 
 def prepare_process(data_dir: Path | None = None) -> Path:

@@ -65,6 +65,7 @@ def test_loopback_stays_out_of_proxies_and_nothing_phones_home(monkeypatch: pyte
     prepare_environment()
     assert os.environ["NO_PROXY"] == "example.org,localhost,127.0.0.1,::1"
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert os.environ["TQDM_DISABLE"] == "1"
 
 
 def test_upload_folders_of_dead_processes_are_removed(
