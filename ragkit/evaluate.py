@@ -16,7 +16,7 @@ from typing import cast
 
 from ragkit.engine import Engine
 from ragkit.errors import UsageError
-from ragkit.retrieval import POOL, Legs
+from ragkit.retrieval import KEPT, Legs
 from ragkit.schema import OnProgress, no_progress
 
 CUTS = (1, 3, 5, 10)
@@ -171,7 +171,7 @@ def _markdown(passage: Passage) -> bytes:
 
 def ranking(engine: Engine, of: Mapping[int, str], question: str, legs: Legs) -> list[str]:
     """The passages that are found for a question, best first, each once."""
-    hits = engine.rank(question, limit=POOL, legs=legs).hits
+    hits = engine.rank(question, limit=KEPT, legs=legs).hits
     return list(dict.fromkeys(of[hit.doc_id] for hit in hits))
 
 

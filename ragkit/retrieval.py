@@ -17,11 +17,12 @@ from ragkit.store import Candidate, Statistics, Store
 from ragkit.text import analyse, cjk_share, language
 
 K1, B = 1.2, 0.75  # facts: best over seven sets; docs_en loses 3-4 points at b = .4
-POOL = 50  # of each leg go into the fusion
+POOL = 100  # of each leg go into the fusion; measured: docs_en R@1 37.8 with 50 of each, 38.6 with these
+KEPT = 50  # of the fused ones are read from the store
 CANDIDATES = 200  # chosen by FTS5 before our own score
 # The weight of the lexical leg. A model that does not know the language must not outvote it: at equal
 # ranks (RRF) an English model drops cmrc2018 from R@1 96 to 40.
-LEXICAL_WEIGHT, LEXICAL_WEIGHT_MULTILINGUAL = 0.6, 0.5
+LEXICAL_WEIGHT, LEXICAL_WEIGHT_MULTILINGUAL = 0.55, 0.5
 # Where a library says a thing in both languages, the question's own is wanted: a passage that is
 # plainly in the other one counts for less.
 OTHER_LANGUAGE = 0.5
@@ -127,7 +128,7 @@ def retrieve(
         if embedder is not None and vector is not None:
             dense = store.matrix(embedder.record.key).search(vector, POOL, documents)
         lexical = [] if legs == "dense" else lexical
-        fused = fuse(lexical, dense, _lexical_weight(embedder, dense))[: max(limit, POOL)]
+        fused = fuse(lexical, dense, _lexical_weight(embedder, dense))[: max(limit, KEPT)]
         chunks = store.chunks([id for id, _ in fused])
     lexical_of, dense_of = dict(lexical), dict(dense)
     asked_in = language(question)
