@@ -93,6 +93,11 @@ def test_four_common_characters_of_gb18030_are_never_taken_for_korean_or_japanes
     assert decode(content)[1] not in ("cp949", "cp932", "euc_jp")
 
 
+def test_what_is_utf16_but_for_its_end_may_be_chinese() -> None:
+    assert decode("瘫瘫瘫柏".encode("gb18030")) == ("瘫瘫瘫柏", "gb18030")
+    assert decode(b"\xcc\xb1\xcc\xb1\xcc\xb1\xb0\xd8")[1] == "gb18030"
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), min_size=1, max_size=30))
 def test_any_chinese_in_utf8_with_or_without_a_mark_comes_back(text: str) -> None:

@@ -89,9 +89,12 @@ def _in_order(data: bytes, declared: str) -> Iterator[str]:
     yield from filter(None, ("utf-8", "" if is_default else declared) if is_late else (declared, "utf-8"))
     if _is_damaged_utf8(data):
         return
-    best = next((guess for guess in guesses(data) if guess.is_plausible), None)
+    plausible = [guess.encoding for guess in guesses(data) if guess.is_plausible]
+    best = next(iter(plausible), None)
     if best:
-        yield best.encoding
+        yield best
+        if best.startswith("utf-16"):  # its last character may be none
+            yield from [other for other in plausible if not other.startswith("utf-16")][:1]
     if is_default:
         yield declared
     elif best is None and sum(map(data.count, _BINARY)) <= _BINARY_SHARE * len(data):
