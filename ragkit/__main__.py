@@ -1,7 +1,7 @@
 """The command line: `python -m ragkit sync FOLDER`, `search QUESTION`, `ask QUESTION`, `list`, `doctor` and others.
 
-Results go to stdout (with --json as one document), progress and errors to stderr. Exit code 0: done,
-a refusal too; 1: some files failed; 2: wrong usage, or it could not start.
+Results go to stdout (with --json as one document; of a conversation one a line), progress and errors to
+stderr. Exit code 0: done, a refusal too; 1: some files failed; 2: wrong usage, or it could not start.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -122,6 +123,19 @@ def test_ask_answers_with_citations(run: Callable[..., Any], folder: Make) -> No
         }
     ]
     assert "年假为十天。 [1]" in run("ask", "年假有多少天？")[1]
+
+
+def test_questions_that_are_piped_in_are_a_conversation(
+    run: Callable[..., Any], folder: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("sync", folder(**{"a.md": "# XTuner\n\nXTuner 是微调工具。\n\nXTuner 支持 Qwen 和 Llama 模型。"}))
+    questions = "xtuner是什么？\n\n那它支持哪些模型？\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(questions))
+    code, out, _ = run("ask")
+    assert code == 0 and "## xtuner是什么？" in out and "searched for: xtuner支持哪些模型？" in out
+    monkeypatch.setattr("sys.stdin", io.StringIO(questions))
+    first, second = map(json.loads, run("ask", "--json")[1].splitlines())
+    assert first["searched"] == "" and "Qwen" in second["text"]
 
 
 def test_a_refusal_is_no_error(run: Callable[..., Any], folder: Make) -> None:

@@ -16,8 +16,8 @@ from ragkit.schema import Answer, Citation, Coverage, Hit, Progress
 _STAGES = {"scan": "scanning", "read": "reading", "embed": "embedding"}
 
 
-def print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=indent), flush=True)
 
 
 def open_existing(settings: config.Settings) -> Engine:

@@ -70,7 +70,9 @@ def _answered(
 ) -> Answer:
     if options.json:
         answer = engine.ask(question, history=history, documents=options.documents, filters=only)
-        print_json(answer_json(answer))
+        print_json(
+            answer_json(answer), indent=2 if options.question else None
+        )  # of a conversation: a line each
         return answer
     if not options.question:
         print(f"\n## {question}\n")
