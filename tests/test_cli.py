@@ -135,7 +135,7 @@ def test_questions_that_are_piped_in_are_a_conversation(
     assert code == 0 and "## xtuner是什么？" in out and "searched for: xtuner支持哪些模型？" in out
     monkeypatch.setattr("sys.stdin", io.StringIO(questions))
     first, second = map(json.loads, run("ask", "--json")[1].splitlines())
-    assert first["searched"] == "" and "Qwen" in second["text"]
+    assert first["searched"] == "xtuner是什么？" and "Qwen" in second["text"]
 
 
 def test_a_refusal_is_no_error(run: Callable[..., Any], folder: Make) -> None:
