@@ -34,6 +34,8 @@ from ragkit.ui.serving import Login
 from ragkit.ui.settings import ModelSettings
 from ragkit.ui.shell import LOOPBACK, Shell
 from ragkit.ui.strings import HTML_LANG, TABLES, Strings, choose
+from ragkit.ui.tester import Tester
+from ragkit.ui.theme import theme
 from ragkit.ui.viewer import Viewer
 
 HERE: Final = Path(__file__).parent
@@ -61,7 +63,9 @@ _MODEL_ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigg
 _LABELS: Final = (
     "tab_chat",
     "tab_library",
+    "tab_tester",
     "tab_settings",
+    "try",
     "ask",
     "drop",
     "documents_filter",
@@ -107,6 +111,8 @@ class _Page:
                 self._build_chat()
             with gr.Tab(self._say("tab_library"), id="library") as library:
                 self._build_library()
+            with gr.Tab(self._say("tab_tester"), id="tester") as tester:
+                Tester(self._boot, self.strings).build(tester, self._say)
             with gr.Tab(self._say("tab_settings"), id="settings") as models:
                 self._build_settings(app, models)
         painted = [self._top, self._table, self._about]
@@ -345,7 +351,7 @@ def launch(
             prevent_thread_lock=True,
             quiet=True,
             inbrowser=False,
-            theme=_theme(),
+            theme=theme(),
             # As head, because Gradio rewrites what comes as css: it re-scopes @media and drops @supports.
             head=f"<style>{style}</style><script>{script}</script>",
             i18n=translations(settings),
@@ -362,35 +368,3 @@ def launch(
             app_kwargs={"middleware": [shell], "docs_url": None, "redoc_url": None, "openapi_url": None},
         )
     return Served(app.local_url or "", app.share_url, port)
-
-
-def _theme() -> gr.themes.Base:
-    """Gradio's plain theme in the colours of style.css. System fonts: nothing is fetched."""
-    fonts = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC"]
-    return gr.themes.Base(
-        primary_hue=gr.themes.colors.teal,
-        neutral_hue=gr.themes.colors.slate,
-        radius_size="lg",
-        font=[*fonts, "sans-serif"],
-        font_mono=["ui-monospace", "Consolas", "Noto Sans Mono CJK SC", "monospace"],
-    ).set(
-        body_background_fill="#f6f8f8",
-        body_background_fill_dark="#101416",
-        background_fill_primary="#ffffff",
-        background_fill_primary_dark="#181d20",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#181d20",
-        border_color_primary="#dfe5e6",
-        border_color_primary_dark="#2b3337",
-        block_shadow="none",
-        body_text_color="#182022",
-        body_text_color_dark="#e6ecec",
-        body_text_color_subdued="#55646a",
-        body_text_color_subdued_dark="#9fb0b5",
-        button_primary_background_fill="#0f766e",
-        button_primary_background_fill_hover="#0b5f58",
-        button_primary_background_fill_dark="#0f766e",
-        button_primary_text_color="#ffffff",
-        link_text_color="#0f766e",
-        link_text_color_dark="#5eead4",
-    )

@@ -32,7 +32,7 @@ def site(serve: Serve) -> Iterator[Site]:
 
 
 def open_settings(page: Page) -> None:
-    page.get_by_role("tab").nth(2).click()
+    page.get_by_role("tab").last.click()
     expect(model(page, "acme/tiny")).to_be_visible(timeout=LOAD_MS)
 
 
