@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from ragkit import embedding, explain, passages, retrieval
+from ragkit import embedding, explain, passages, retrieval, understanding
 from ragkit.answering import Answerer
 from ragkit.calibration import Gate
 from ragkit.config import Settings
 from ragkit.dense import Dense
 from ragkit.errors import GenerationError, ModelError
 from ragkit.explain import Explanation
-from ragkit.gate import Fit
+from ragkit.gate import Fit, Verdict
 from ragkit.library import Library
 from ragkit.rerank import Reranker
 from ragkit.schema import QUOTES, Answer, Done, Event, Filters, Hit, Language, RerankStatus, Turn
@@ -139,8 +139,13 @@ class Engine(Library):
     def explain(self, question: str, *, filters: Filters | None = None) -> Explanation:
         """Why the answer to a question would be what it is; no model that writes is asked.
         Raises StoreError."""
-        found = self._retrieve(question, self.settings.passages, filters)
-        chosen = passages.of_settings(found.ranked, self.settings, self._store.slice)
+
+        def look(question: str) -> tuple[retrieval.Retrieval, Verdict]:
+            found = self._retrieve(question, self.settings.passages, filters)
+            return found, self.gate.judge(found.fits)
+
+        found = understanding.find(question, (), look, None, self.spoken, self._store.longer_forms)
+        chosen = passages.of_settings(found.retrieval.ranked, self.settings, self._store.slice)
         return explain.explain(question, found, chosen, self.gate.thresholds())
 
     def _retrieve(

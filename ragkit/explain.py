@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ragkit.gate import Thresholds, Verdict, judge
+from ragkit.gate import Thresholds, Verdict
 from ragkit.passages import Chosen, Fate
-from ragkit.retrieval import Retrieval
 from ragkit.schema import Hit
+from ragkit.understanding import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Explanation:
     """
 
     question: str
+    searched: str  # what was looked for: the question, or a short word of it spelt out
     terms: tuple[ExplainedTerm, ...]
     chunks: tuple[ExplainedChunk, ...]  # as they were ranked, best first
     passages: tuple[Hit, ...]
@@ -48,10 +49,12 @@ class Explanation:
     verdict: Verdict
 
 
-def explain(question: str, found: Retrieval, chosen: Chosen, thresholds: Thresholds) -> Explanation:
+def explain(question: str, looked: Found, chosen: Chosen, thresholds: Thresholds) -> Explanation:
     """Put together what retrieval and the choice of passages left behind."""
+    found = looked.retrieval
     return Explanation(
         question,
+        looked.searched,
         tuple(
             ExplainedTerm(term, round(weight, 3), found.holding.get(term, 0))
             for term, weight in sorted(found.weights.items(), key=lambda item: -item[1])
@@ -71,5 +74,5 @@ def explain(question: str, found: Retrieval, chosen: Chosen, thresholds: Thresho
         round(found.fit, 3),
         found.nearest,
         thresholds,
-        judge(found.fits, thresholds),
+        looked.verdict,
     )

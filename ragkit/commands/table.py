@@ -28,6 +28,7 @@ def explanation(told: Explanation, limit: int) -> str:
     return "\n".join(
         [
             told.question,
+            *([f"searched for: {told.searched}"] if told.searched != told.question else []),
             "",
             *aligned(terms, right={1, 2}),
             "",
@@ -51,6 +52,7 @@ def _nearness(told: Explanation) -> str:
 def explanation_json(told: Explanation) -> dict[str, object]:
     return {
         "question": told.question,
+        "searched": told.searched,
         "terms": [asdict(term) for term in told.terms],
         "dense": told.dense,
         "chunks": [

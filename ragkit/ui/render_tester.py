@@ -59,9 +59,11 @@ def _verdict(told: Explanation, strings: Strings) -> str:
         f"{escape(strings(key))}</button>"
         for action, key in (("good", "try_good"), ("bad", "try_bad"))
     )
+    other = told.searched if told.searched != told.question else ""
+    searched = f"<p>{escape(strings('searched', text=other))}</p>" if other else ""
     return (
         f'<section class="verdict {kind}"><div><h2>{escape(strings(f"try_{told.verdict}"))}</h2>'
-        f"<p>{escape(told.question)}</p>{_gauge(told.fit, limits)}<p>{escape(said)}</p>"
+        f"<p>{escape(told.question)}</p>{searched}{_gauge(told.fit, limits)}<p>{escape(said)}</p>"
         f'<p>{escape(strings("try_should"))}</p><p class="try-buttons">{buttons}</p></div></section>'
     )
 
@@ -98,7 +100,7 @@ def _row(rank: int, chunk: ExplainedChunk, told: Explanation, strings: Strings, 
     page = strings(page_kind(hit.source), n=hit.page) if hit.page else ""
     where = " · ".join(filter(None, (PurePosixPath(hit.source).name, page, " › ".join(hit.heading))))
     text = " ".join(hit.text.split())[:_SNIPPET]
-    marks = [Mark(*span) for span in term_spans(told.question, text)]
+    marks = [Mark(*span) for span in term_spans(told.searched, text)]
     score = "–" if hit.rerank is None else f"{hit.rerank:.3f}"
     rerank = f'<td class="num">{score}</td>' if reranked else ""
     refused = told.verdict == "refuse"  # then nothing goes anywhere
