@@ -111,7 +111,12 @@
     dialog.showModal();
     dialog.querySelector(".view-body :is(i, mark)")?.scrollIntoView({ block: "center" });
   };
-  new MutationObserver(openView).observe(document.documentElement, { childList: true, subtree: true });
+  // Gradio's dropdown has no placeholder of its own.
+  const sayEverywhere = () => {
+    const input = $("#scope input"), dialog = $("#confirm");
+    if (input && dialog && !input.placeholder) input.placeholder = dialog.dataset.everywhere;
+  };
+  new MutationObserver(() => { openView(); sayEverywhere() }).observe(document.documentElement, { childList: true, subtree: true });
 
   // ── Clicks, keys, drops ──
 

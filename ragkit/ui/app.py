@@ -30,6 +30,7 @@ from ragkit.ui.chat import (
 from ragkit.ui.events import AT_ONCE, QUIETLY, html
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
+from ragkit.ui.scope import Scope
 from ragkit.ui.serving import Login
 from ragkit.ui.settings import ModelSettings
 from ragkit.ui.shell import LOOPBACK, Shell
@@ -67,6 +68,11 @@ _LABELS: Final = (
     "tab_settings",
     "try",
     "ask",
+    "mode",
+    "mode_documents",
+    "mode_model",
+    "mode_both",
+    "scope",
     "drop",
     "documents_filter",
     "precision",
@@ -107,7 +113,7 @@ class _Page:
         self._top = html(self._say("top_bar"), "top")
         html(self._say("dialog"), "dialog")
         with gr.Tabs(elem_id="tabs"):
-            with gr.Tab(self._say("tab_chat"), id="chat"):
+            with gr.Tab(self._say("tab_chat"), id="chat") as chat:
                 self._build_chat()
             with gr.Tab(self._say("tab_library"), id="library") as library:
                 self._build_library()
@@ -121,6 +127,8 @@ class _Page:
         self._clock.tick(
             self._tick, [self._precision, self._desk], [*painted, *self._model_panels, self._clock], **AT_ONCE
         )
+        for event in (app.load, chat.select, self._scope.places.focus):
+            event(self._scope.refresh, self._scope.places, self._scope.places, **AT_ONCE)
         library.select(self._paint, self._desk, painted, **AT_ONCE)
 
     # ── Chat ──
@@ -160,13 +168,14 @@ class _Page:
                 stop_btn=True,
                 autofocus=True,
             )
+            self._scope = Scope(self._boot, say)
             ChatInterface(
                 answerer(self._boot, self.strings, self._log_file),
                 placeholder=say("ask"),
                 after=after_stop(self._boot, self.strings),
                 chatbot=self._chatbot,
                 textbox=box,
-                additional_inputs=[conversation],
+                additional_inputs=[conversation, self._scope.mode, self._scope.places],
                 additional_outputs=[panel],
                 examples=[[question] for question in self._example_questions("zh")],
                 concurrency_limit=CONCURRENT_ANSWERS,

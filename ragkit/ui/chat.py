@@ -13,14 +13,14 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import gradio as gr
 from gradio.i18n import I18nData
 
 from ragkit import log
 from ragkit.errors import RagkitError
-from ragkit.schema import Answer, Delta, Done, Event, Retrieved, Turn
+from ragkit.schema import Answer, Delta, Done, Event, Filters, Retrieved, Turn
 from ragkit.ui import markup, render
 from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Mode = Literal["documents", "model", "both"]
 Message = dict[str, Any]  # one of Gradio's, {"role", "content", "metadata"}
 
 THROTTLE_S: Final = 0.09  # a yield costs the browser a repaint: 2,000 of them took it 12 s, at this pace none
@@ -52,6 +53,7 @@ class Exchange:
     error: str = ""
     halted: bool = False  # by the user
     began: bool = False
+    alone: Answer | None = None  # what the model says without documents, where both were asked for
     result: Answer | None = None  # set by the thread that answers, also when nobody follows it any more
 
 
@@ -72,7 +74,8 @@ class Conversation:
     def plain(self, message: Message) -> str:
         """The text of a message without links and remarks."""
         exchange = self.exchanges[message["metadata"]["id"]]
-        return exchange.answer.text or exchange.error
+        own = f"{exchange.alone.text}\n\n---\n\n" if exchange.alone else ""
+        return own + exchange.answer.text or exchange.error
 
     def history(self, messages: Sequence[Message]) -> list[Turn]:
         """The turns that the shown messages stand for. Their text is ours, not what the browser sent."""
@@ -118,7 +121,7 @@ class ChatInterface(gr.ChatInterface):
             # Runs after a stop too, which closes the handler before it could say anything.
             event.then(
                 self._after,
-                [*self.additional_inputs, self.chatbot],
+                [self.additional_inputs[0], self.chatbot],
                 [self.chatbot, self.chatbot_state, *self.additional_outputs],
                 **AT_ONCE,
             )
@@ -141,7 +144,12 @@ def answerer(
     """Make the handler of the chat: yields (message, sources panel), the panel before the first word."""
 
     def answer(
-        question: str, history: list[Message], conversation: Conversation, request: gr.Request
+        question: str,
+        history: list[Message],
+        conversation: Conversation,
+        mode: Mode,
+        places: list[str] | None,
+        request: gr.Request,
     ) -> Iterator[tuple[Message, object]]:
         strings = strings_for(request)
         exchange = conversation.begin(question[:MAX_QUESTION])
@@ -149,7 +157,8 @@ def answerer(
         try:
             while not boot.wait(0.2):
                 yield waiting(exchange, strings), render.sources_message(strings("state_opening"))
-            yield from _stream(boot.engine(), exchange, conversation.history(history), stop, strings)
+            how = How(mode, tuple(places or ()))
+            yield from _stream(boot.engine(), exchange, conversation.history(history), how, stop, strings)
         except RagkitError as error:
             logger.warning("an answer failed: %s", error.code)
             exchange.error = strings.error(error.code)
@@ -167,23 +176,44 @@ def answerer(
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a question is asked: of the documents in `places` (of all, without any), of the model alone, or both."""
+
+    mode: Mode = "documents"
+    places: tuple[str, ...] = ()
+
+
 def _stream(
-    engine: Engine, exchange: Exchange, history: list[Turn], stop: threading.Event, strings: Strings
+    engine: Engine,
+    exchange: Exchange,
+    history: list[Turn],
+    how: How,
+    stop: threading.Event,
+    strings: Strings,
 ) -> Iterator[tuple[Message, object]]:
     question = exchange.answer.question
+    filters = Filters(places=how.places)
 
-    def work(put: Callable[[Event], None]) -> None:
-        for event in engine.stream(question, history=history, stop=stop):
+    def work(put: Callable[[tuple[Event, bool]], None]) -> None:
+        if how.mode == "both":
+            for event in engine.stream(question, history=history, documents=False, stop=stop):
+                put((event, True))
+        documents = how.mode != "model"
+        for event in engine.stream(
+            question, history=history, documents=documents, filters=filters, stop=stop
+        ):
             if isinstance(event, Done):
                 exchange.result = event.answer
-            put(event)
+            put((event, False))
 
     exchange.began = True
     shown_at = 0.0
     yield message(exchange, strings), render.sources_message(strings("sources_waiting"))
-    for event in Background(work):
-        apply(event, exchange)
-        if isinstance(event, Retrieved):
+    for told in Background(work):
+        event, alone = told or (None, False)
+        apply(event, exchange, alone=alone)
+        if isinstance(event, Retrieved) and not alone:
             yield message(exchange, strings), panel(exchange, engine, strings)
         elif time.monotonic() - shown_at >= THROTTLE_S:
             # Also with nothing new: only at a yield can Gradio stop this generator.
@@ -220,15 +250,20 @@ def after_stop(
     return finish
 
 
-def apply(event: Event | None, exchange: Exchange) -> None:
-    """Bring an event into the exchange."""
+def apply(event: Event | None, exchange: Exchange, *, alone: bool = False) -> None:
+    """Bring an event into the exchange; `alone`: into what the model says without documents."""
+    answer = (exchange.alone or Answer(exchange.answer.question, "", "")) if alone else exchange.answer
     match event:
         case Retrieved(hits=hits, coverage=coverage, searched=searched):
-            exchange.answer = replace(exchange.answer, hits=hits, coverage=coverage, searched=searched)
+            answer = replace(answer, hits=hits, coverage=coverage, searched=searched)
         case Delta(text=text):
-            exchange.answer = replace(exchange.answer, text=exchange.answer.text + text)
-        case Done(answer=answer):
-            exchange.answer, exchange.done = answer, True
+            answer = replace(answer, text=answer.text + text)
+        case Done(answer=whole):
+            answer = whole
+    if alone:
+        exchange.alone = answer
+    else:
+        exchange.answer, exchange.done = answer, exchange.done or isinstance(event, Done)
 
 
 def waiting(exchange: Exchange, strings: Strings) -> Message:
@@ -238,6 +273,16 @@ def waiting(exchange: Exchange, strings: Strings) -> Message:
 
 def message(exchange: Exchange, strings: Strings) -> Message:
     """The answer as far as it is known, with what the page has to say about it."""
+    if exchange.alone is not None:
+        pair = (
+            (strings("mode_model"), markup.answer_markdown(exchange.alone.text, exchange.turn, 0, strings)),
+            (strings("mode_documents"), "\n\n".join(_parts(exchange, strings))),
+        )
+        return _message(exchange.turn, [markup.pair(pair)])
+    return _message(exchange.turn, _parts(exchange, strings))
+
+
+def _parts(exchange: Exchange, strings: Strings) -> list[str]:
     answer = exchange.answer
     parts = (
         [
@@ -263,7 +308,9 @@ def message(exchange: Exchange, strings: Strings) -> Message:
         parts.append(markup.note("weak", strings("note_weak")))
     if exchange.done and answer.hits and not answer.refused:
         parts.append(markup.all_sources(exchange.turn, len(answer.hits), strings))
-    return _message(exchange.turn, parts)
+    if exchange.done and answer.kind == "model_only" and answer.text:
+        parts.append(markup.note("weak", strings("note_model_only")))
+    return parts
 
 
 def _message(turn: str, parts: Sequence[str]) -> Message:

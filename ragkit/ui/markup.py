@@ -123,6 +123,12 @@ def all_sources(turn: str, number: int, strings: Strings) -> str:
     return f'<a href="#src-{turn}" class="cite-all">{label}</a>'
 
 
+def pair(columns: Sequence[tuple[str, str]]) -> str:
+    """Texts in Markdown beside each other, each below its title, which is ours."""
+    inner = "".join(f"<section>\n\n**{inert(title)}**\n\n{text}\n\n</section>" for title, text in columns)
+    return f'<div class="pair">{inner}</div>'
+
+
 def note(kind: str, text: str) -> str:
     """A remark of the page beneath an answer: `kind` is a class name, `text` ours, not a document's."""
     return f'<span class="note {kind}">{inert(text)}</span>'

@@ -103,7 +103,8 @@ def dialog(strings: Strings) -> str:
     """The page's own confirm dialog, filled and shown by app.js: the browser's speaks its own language."""
     ok = escape(strings("ok"))
     return (
-        '<dialog id="confirm" aria-labelledby="confirm-text"><form method="dialog"><p id="confirm-text"></p>'
+        '<dialog id="confirm" aria-labelledby="confirm-text" '
+        f'data-everywhere="{escape(strings("scope_all"))}"><form method="dialog"><p id="confirm-text"></p>'
         f'<div class="dialog-buttons"><button value="" class="plain">{escape(strings("cancel"))}</button>'
         f'<button value="yes" class="primary" data-label="{ok}">{ok}</button></div></form></dialog>'
     )
@@ -135,6 +136,8 @@ def sources(turn: str, answer: Answer, strings: Strings, *, done: bool, semantic
     if not answer.hits and not answer.refused:
         if not done:
             return sources_message(strings("sources_waiting"))
+        if answer.kind == "model_only":
+            return _state(ICON_TALK, strings("model_only_title"), strings("model_only_text"))
         return _state(ICON_TALK, strings("sources_talk_title"), strings("sources_talk"))
     numbers = list(range(1, len(answer.hits) + 1))
     cited = sorted({citation.number for citation in answer.citations}) if done else []

@@ -110,3 +110,48 @@ def test_a_question_in_a_language_that_no_document_has_is_told_so(
     answer = ask(page, "猎鹰相机有多重？")
     expect(answer).to_contain_text("英文")
     expect(page.locator("#sources .verdict.refused h2")).to_be_visible()
+
+
+# ── How it is asked ──
+
+
+def test_a_model_answers_side_by_side_with_and_without_the_documents(
+    visit: Visit, falcon: Site, model: ScriptedLLM
+) -> None:
+    page = visit(falcon, locale="en-GB")
+    page.locator("#mode label", has_text="Side by side").click()
+    model.enqueue("I do not know that <b>camera</b> [1].")
+    model.enqueue("The Falcon camera was built in Oslo in 1987 [1].")
+    answer = ask(page, "Where was the Falcon camera built?")
+    alone, checked = answer.locator(".pair > section").all()
+    expect(alone).to_contain_text("I do not know that <b>camera</b> [1].")
+    expect(checked).to_contain_text("built in Oslo")
+    assert alone.locator("a.cite").count() == 0
+    checked.locator("a.cite").first.click()
+    expect(page.locator("#sources .src-card.on.picked")).to_have_count(1)
+    assert "Falcon" not in str(model.asked[-2])[:40] and "passage" in str(model.asked[-1])
+
+
+def test_the_model_alone_says_that_nothing_was_checked(
+    visit: Visit, falcon: Site, model: ScriptedLLM
+) -> None:
+    page = visit(falcon, locale="en-GB")
+    page.locator("#mode label", has_text="Without documents").click()
+    model.enqueue("A falcon is a bird.")
+    answer = ask(page, "What is a falcon?")
+    expect(answer).to_contain_text("Said by the model alone")
+    expect(page.locator("#sources")).to_contain_text("The model answered by itself")
+
+
+def test_a_question_can_be_kept_to_chosen_files(visit: Visit, site: Site) -> None:
+    page = visit(site, locale="en-GB")
+    expect(page.locator("#scope input")).to_have_attribute("placeholder", "All documents")
+    page.locator("#scope input").click()
+    page.get_by_role("option", name="samples/faq_en.md").click()
+    page.keyboard.press("Escape")
+    answer = ask(page, "What is XTuner?")
+    expect(answer.locator("a.cite")).to_have_count(0)
+    expect(page.locator("#sources .verdict.refused")).to_be_visible()
+    page.locator("#scope .token-remove").last.click()
+    answer = ask(page, "What is XTuner?")
+    expect(answer.locator("a.cite").first).to_be_visible()
