@@ -116,7 +116,9 @@
     const input = $("#scope input"), dialog = $("#confirm");
     if (input && dialog && !input.placeholder) input.placeholder = dialog.dataset.everywhere;
   };
-  new MutationObserver(() => { openView(); sayEverywhere() }).observe(document.documentElement, { childList: true, subtree: true });
+  // Its list of examples holds buttons, which no list may.
+  const noList = () => $("#chatbot .examples[role=list]")?.setAttribute("role", "group");
+  new MutationObserver(() => { openView(); sayEverywhere(); noList() }).observe(document.documentElement, { childList: true, subtree: true });
 
   // ── Clicks, keys, drops ──
 
@@ -172,7 +174,20 @@
   }, true);
 
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !$("dialog[open]")) { closeSources(); hidePreview() }
+    const box = $("#ask textarea"), typing = event.target.matches?.("input, textarea, select, [contenteditable]");
+    if (event.key === "Escape" && !$("dialog[open]")) {
+      if (!document.body.classList.contains("sources-open")) $("#ask .stop-button")?.click();
+      closeSources();
+      hidePreview();
+    }
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && box?.checkVisibility()) {
+      event.preventDefault();
+      box.focus();
+    }
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === box && !isBlank()) {
+      event.preventDefault();
+      $("#ask .submit-button")?.click();
+    }
     if (event.key === "Enter" && event.target.matches?.(".src-card")) event.target.classList.toggle("on");
   });
 
