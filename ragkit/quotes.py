@@ -48,6 +48,9 @@ _DEFINES = re.compile(
 _COPULA = re.compile(
     r"(?:^|[^不])(?:是|指|即|为)(?:一|指|由|专|用|把|将|对|在|\w)|\b(?:is|are|means|refers to)\b", re.I
 )
+_ALSO_NAMED = re.compile(
+    r"[^（(。.]{2,60}?[（(](?P<name>[^（）()]{2,80})[）)]\s*(?:是|指|即|(?:is|are|means|refers to)\b)", re.I
+)
 _IS_SENTENCE = re.compile(r"[。！？.!?…；;：:][”’」』）)】》\"'\]*`_]*\s*$|\n")
 _COUNTS = re.compile(
     r"多少|几|多久|多长|多大|多高|什么时候|何时|哪一?年|日期|\bhow (?:many|much|long|old|often|far)\b|\bwhen\b",
@@ -78,6 +81,7 @@ class Quote:
     end: int
     text: str
     header: str = ""
+    under: str = ""  # the last heading above it in the passage
 
     @property
     def citation(self) -> Citation:
@@ -111,7 +115,8 @@ def select(
         for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, lists=lists)):
             told = frozenset(_terms(f"{quote.header}\n{quote.text}") & weights.keys())
             share = sum(weights[term] for term in told) / total
-            above = sum(weights[term] for term in (under & weights.keys()) - told) / total
+            over = (under | _terms(quote.under)) & weights.keys()
+            above = sum(weights[term] for term in over - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
             score += _bonus(question, quote, told, weights)
             scored.append(_Scored(score, told, quote, whole))
@@ -170,7 +175,10 @@ def _bonus(question: str, quote: Quote, told: frozenset[str], weights: Mapping[s
 
 
 def _defines(sentence: str, told: frozenset[str], weights: Mapping[str, float]) -> bool:
-    """Whether it says "X is ...": the copula right after what was asked for, most of which stands before it."""
+    """Whether it says "X is ...": the copula right after what was asked for, most of which stands before it; or
+    "Long name (X) is ..."."""
+    if (named := _ALSO_NAMED.match(sentence)) and (inner := _terms(named["name"]) & told):
+        return sum(weights[term] for term in inner) >= SUBJECT_SHARE * sum(weights.values())
     first = next((token for token in analyse(sentence) if token.term in told), None)
     copula = _COPULA.search(sentence, first.end, first.end + 24) if first and first.start <= 8 else None
     if copula is None:
@@ -192,10 +200,11 @@ def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> l
     headings = {_plain(heading) for heading in (hit.title, *hit.heading)}
 
     def quote(start: int, end: int, header: str = "") -> Quote:
-        return Quote(number, hit, origin + start, origin + end, text[start:end], header)
+        return Quote(number, hit, origin + start, origin + end, text[start:end], header, heading)
 
     found: list[tuple[Quote, Quote]] = []
     done = 0
+    heading = ""
     tables = _tables(text)
     short = [one.span() for one in _LIST.finditer(text) if lists and len(one[0]) <= WHOLE_CHARS]
     for start, end in sentences(text):
@@ -208,7 +217,10 @@ def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> l
             continue
         mark = _LEADING_MARK.match(text, start, end)
         is_title = _NUMBERED_TITLE.match(text, start, end) and not _IS_SENTENCE.search(text[start:end])
-        if is_title or _FENCE.match(text, start, end) or (mark and mark[0].startswith("#")):
+        if is_title or (mark and mark[0].startswith("#")):
+            heading = text[start:end]
+            continue
+        if _FENCE.match(text, start, end):
             continue
         start = mark.end() if mark else start
         tail = _TRAILING_MARK.search(text, start, end)

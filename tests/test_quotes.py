@@ -47,6 +47,25 @@ def test_the_heading_speaks_for_the_sentences_below_it() -> None:
     assert quoted("年假", *hits)[0] == "提前三天提交。"
 
 
+def test_a_heading_within_the_passage_speaks_for_the_sentences_below_it() -> None:
+    passage = hit("## 病假\n\n由直属主管批准。\n\n## 年假\n\n提前三天提交。\n")
+    assert quoted("年假", passage)[0] == "提前三天提交。"
+
+
+def test_a_definition_may_have_the_name_in_brackets() -> None:
+    passage = hit("RAG 的流程分为三步。检索增强生成（Retrieval-Augmented Generation，简称 RAG）是一种方法。")
+    assert quoted("什么是RAG", passage)[0].startswith("检索增强生成")
+    passage = hit("RAG has three steps. Retrieval-augmented generation (RAG) is a method.")
+    assert quoted("What is RAG?", passage)[0].startswith("Retrieval-augmented")
+
+
+def test_a_row_with_the_unit_that_was_asked_for_goes_before_a_sentence() -> None:
+    passage = hit(
+        "年休假的天数由年限决定。\n\n| 年限 | 年休假 |\n|---|---|\n| 满十年 | 10 天 |\n| 满二十年 | 15 天 |\n"
+    )
+    assert quoted("年休假有几天？", passage)[0].startswith("| 年限 | 年休假 |")
+
+
 def test_an_announced_list_or_command_is_taken_along() -> None:
     passage = hit("分三步：\n\n- 索引\n- 检索\n- 生成\n\n完毕。")
     assert quoted("分几步？", passage)[0] == "分三步：\n\n- 索引\n- 检索\n- 生成\n"
