@@ -46,7 +46,8 @@ _DEFINES = re.compile(
     re.I,
 )
 _COPULA = re.compile(
-    r"(?:^|[^不分因作成认以])(?:是|指|即|为)(?:一|指|由|专|用|把|将|对|在|\w)|\b(?:is|are|means|refers to)\b", re.I
+    r"(?:^|[^不分因作成认以])(?:是|指|即|为)(?:一|指|由|专|用|把|将|对|在|\w)|\b(?:is|are|means|refers to)\b",
+    re.I,
 )
 _ALSO_NAMED = re.compile(
     r"[^（(。.]{2,60}?[（(](?P<name>[^（）()]{2,80})[）)]\s*(?:是|指|即|(?:is|are|means|refers to)\b)", re.I

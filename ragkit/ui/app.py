@@ -53,7 +53,7 @@ _SOURCE_ACTION: Final = (
 )
 _ROW_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
-    'trigger({ sort: "look_action", turn: "look_action" }[detail.action] '
+    'trigger({ sort: "look_action", turn: "look_action", chunks: "browse_action" }[detail.action] '
     '?? (detail.id ? "row_action" : "queue_action"), detail))'
 )
 _JOB_ACTION: Final = (
@@ -112,6 +112,8 @@ class _Page:
         self._clock = gr.Timer(TICK_S)  # slower while nothing changes by itself
         self._top = html(self._say("top_bar"), "top")
         html(self._say("dialog"), "dialog")
+        self._viewer = Viewer(self._boot, self.strings)
+        self._viewer.build()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(self._say("tab_chat"), id="chat") as chat:
                 self._build_chat()
@@ -188,7 +190,7 @@ class _Page:
                 "and the sources as HTML.",
             )
         self._sources = panel
-        Viewer(self._boot, self.strings).build(panel, conversation)
+        self._viewer.show_sources(panel, conversation)
         panel.show_turn(self._show_turn, conversation, panel, **AT_ONCE)
         self._chatbot.clear(self._show_nothing, None, panel, **AT_ONCE)
         self._chatbot.undo(self._show_nothing, None, panel, **AT_ONCE)
@@ -251,6 +253,7 @@ class _Page:
         ]
         job.cancel_job(library.cancel, desk, None, **AT_ONCE)
         words.change(library.filter, [words, desk], self._table, trigger_mode="always_last", **AT_ONCE)
+        self._viewer.show_chunks(self._table)
         self._table.look_action(library.look, desk, self._table, trigger_mode="multiple", **AT_ONCE)
         # At once: a job that is paused holds the place that the others wait for.
         self._table.queue_action(library.queue, desk, self._table, **AT_ONCE)

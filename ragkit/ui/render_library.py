@@ -18,6 +18,7 @@ from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_
 from ragkit.ui.strings import Strings
 from ragkit.ui.table import Page, View, page_of
 
+ICON_LIST: Final = "M9 6h11M9 12h11M9 18h11M4.5 6h.01M4.5 12h.01M4.5 18h.01"
 _MAX_LISTED: Final = 8  # failures and conflicts shown by name; the table has them all
 _COLUMNS: Final = (
     ("name", ""),
@@ -122,7 +123,7 @@ def _row(row: Document, strings: Strings, *, semantic: bool) -> str:
 <td class="num" data-label="{escape(strings("column_chunks"))}">{row.chunks or "–"}</td><td class="num wide">{row.pages or "–"}</td>
 <td class="num">{size_told}</td>
 <td class="num wide" title="{read_at}">{seconds}</td>
-<td class="doc-actions">{_action("reread", ICON_AGAIN, row, name, strings)}{_action("delete", ICON_BIN, row, name, strings)}</td></tr>"""
+<td class="doc-actions">{_action("chunks", ICON_LIST, row, name, strings) if row.chunks else ""}{_action("reread", ICON_AGAIN, row, name, strings)}{_action("delete", ICON_BIN, row, name, strings)}</td></tr>"""
 
 
 def _notes(row: Document, strings: Strings) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
+from collections.abc import Sequence
 from html import escape
 from pathlib import PurePosixPath
 from typing import Final
 
 from ragkit.readers import page_kind
-from ragkit.schema import Box, Hit
+from ragkit.schema import Box, Document, Hit
+from ragkit.store import StoredChunk
 from ragkit.ui.render import ICON_ALERT, ICON_CLOSE, icon, merge
 from ragkit.ui.strings import Strings
 from ragkit.viewing import View
 
+CHUNKS: Final = 50  # a page of the list of passages
 ICON_BACK: Final = "M15 5l-7 7 7 7"
 ICON_FORTH: Final = "M9 5l7 7-7 7"
 ICON_FETCH: Final = "M12 4v11m0 0l-4-4m4 4l4-4M5 20h14"
@@ -39,6 +43,45 @@ def document(place: str, hit: Hit, shown: View, strings: Strings) -> str:
     head = f'<h2 id="view-name" title="{escape(hit.source)}">{escape(name)}</h2>'
     told = f'<p class="view-note">{icon(ICON_ALERT, 16)} {escape(note)}</p>' if note else ""
     return _dialog(f"{head}<div class='view-steps'>{steps}</div>{fetch}", told + body, strings)
+
+
+def chunks(row: Document, all_chunks: Sequence[StoredChunk], page: int, strings: Strings) -> str:
+    """The dialog with the passages that a document was cut into, CHUNKS a page."""
+    pages = max(1, math.ceil(len(all_chunks) / CHUNKS))
+    page = min(max(1, page), pages)
+    first = CHUNKS * (page - 1)
+    items = "".join(
+        _chunk(first + n, one, strings) for n, one in enumerate(all_chunks[first : first + CHUNKS], 1)
+    )
+    at = strings("chunks_count", n=len(all_chunks))
+    steps = ""
+    if pages > 1:
+        at += " · " + strings("documents_page", n=page, total=pages)
+
+        def step(to: int, key: str, drawing: str) -> str:
+            off = "" if 1 <= to <= pages else " disabled"
+            label = escape(strings(key))
+            return (
+                f'<button type="button" class="tool" data-action="chunks" data-id="{row.id}-{to}" title="{label}" '
+                f'aria-label="{label}"{off}>{icon(drawing)}</button>'
+            )
+
+        steps = step(page - 1, "page_back", ICON_BACK) + step(page + 1, "page_forth", ICON_FORTH)
+    name = PurePosixPath(row.source).name
+    head = (
+        f'<h2 id="view-name" title="{escape(row.source)}">{escape(name)}</h2>'
+        f'<div class="view-steps"><span class="view-at" role="status">{escape(at)}</span>{steps}</div>'
+    )
+    return _dialog(head, f'<ol class="chunks" start="{first + 1}">{items}</ol>', strings)
+
+
+def _chunk(number: int, one: StoredChunk, strings: Strings) -> str:
+    page = strings(page_kind(one.source), n=one.page) if one.page else ""
+    where = " · ".join(
+        filter(None, (page, " › ".join(one.heading), strings("chunks_place", start=one.start, end=one.end)))
+    )
+    lead = f'<div class="chunk-lead">{escape(one.lead)}</div>' if one.lead else ""
+    return f'<li><div class="src-where">{number} · {escape(where)}</div>{lead}<div class="chunk-text">{escape(one.text)}</div></li>'
 
 
 def trouble(text: str, strings: Strings) -> str:

@@ -14,6 +14,10 @@ EN: Final = {
     "view_unmarked": "The place cannot be marked: the file changed since it was read, or its text was recognised "
     "from a picture.",
     "view_failed": "The document cannot be shown",
+    "chunks": "Show its passages",
+    "chunks_name": "Show the passages of {name}",
+    "chunks_count": "Passages: {n}",
+    "chunks_place": "characters {start:,}–{end:,}",
 }
 
 ZH: Final = {
@@ -25,4 +29,8 @@ ZH: Final = {
     "view_download": "下载原文件",
     "view_unmarked": "无法标出位置：文件在读取之后有改动，或者文字是从图片中识别出来的。",
     "view_failed": "无法显示该文档",
+    "chunks": "查看段落",
+    "chunks_name": "查看 {name} 的段落",
+    "chunks_count": "共 {n} 个段落",
+    "chunks_place": "第 {start:,}–{end:,} 个字符",
 }

@@ -22,8 +22,9 @@ from ragkit.viewing import view
 
 _VIEW_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
-    'trigger(detail.action === "download" ? "fetch_original" : "view_action", detail))'
+    'trigger({ download: "fetch_original", chunks: "browse_action" }[detail.action] ?? "view_action", detail))'
 )
+_DOCUMENT: Final = re.compile(r"(\d{1,12})(?:-(\d{1,6}))?")  # id, page of its list
 _PLACE: Final = re.compile(r"(\w{1,32})-(\d{1,3})(?:-(\d{1,6}))?")  # turn, number of the passage, page
 
 
@@ -34,15 +35,37 @@ class Viewer:
         self._boot = boot
         self._strings_for = strings_for
 
-    def build(self, panel: gr.HTML, conversation: gr.State) -> None:
-        """Put the dialog on the page; `panel` asks for it by its event open_source."""
-        shown = html("", "viewer", js=_VIEW_ACTION)
-        fetched = gr.DownloadButton("", elem_id="fetched", visible="hidden")
+    def build(self) -> None:
+        """Put the dialog on the page, outside of its tabs: a hidden one would hide it."""
+        self._shown = html("", "viewer", js=_VIEW_ACTION)
+        self._fetched = gr.DownloadButton("", elem_id="fetched", visible="hidden")
+
+    def show_sources(self, panel: gr.HTML, conversation: gr.State) -> None:
+        """Let `panel` ask for a passage by its event open_source."""
+        shown, fetched = self._shown, self._fetched
         panel.open_source(self.act, conversation, shown, **AT_ONCE)
         shown.view_action(self.act, conversation, shown, trigger_mode="multiple", **AT_ONCE)
         shown.fetch_original(self.fetch, conversation, fetched, **AT_ONCE).then(
             None, None, None, js='() => document.querySelector("#fetched").click()'
         )
+
+    def show_chunks(self, table: gr.HTML) -> None:
+        """Let `table` ask for the passages of a document by its event browse_action."""
+        for asking in (table, self._shown):
+            asking.browse_action(self.browse, None, self._shown, trigger_mode="multiple", **AT_ONCE)
+
+    def browse(self, event: gr.EventData, request: gr.Request) -> str:
+        """Show the passages that a document was cut into; the id is "document" or "document-page"."""
+        strings = self._strings_for(request)
+        found = _DOCUMENT.fullmatch(sent(event, "id"))
+        if not found:
+            return ""
+        try:
+            engine = self._boot.engine(0)
+            document = engine.document(int(found[1]))
+            return render_viewer.chunks(document, engine.chunks(document.id), int(found[2] or 1), strings)
+        except RagkitError as error:
+            return render_viewer.trouble(strings.error(error.code), strings)
 
     def act(self, conversation: Conversation, event: gr.EventData, request: gr.Request) -> str:
         """Show a place, or nothing any more."""

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from ragkit.config import SAMPLES
 from tests.ui.conftest import Serve, Site, Visit
-from tests.ui.steps import ask
+from tests.ui.steps import ask, open_library, row
 
 pytestmark = pytest.mark.browser
 
@@ -74,3 +74,34 @@ def test_a_place_that_was_made_up_shows_nothing_of_a_document(visit: Visit, site
     shown = page.locator("dialog.view")
     if shown.count():
         expect(shown.locator("h2")).to_have_text(re.compile("cannot be shown"))
+
+
+def test_the_passages_of_a_document_are_listed_with_their_places(visit: Visit, site: Site) -> None:
+    page = visit(site, locale="en-GB")
+    open_library(page)
+    row(page, "travel_policy_en.pdf").locator("[data-action=chunks]").click()
+    dialog = page.locator("dialog.view")
+    expect(dialog).to_be_visible()
+    expect(dialog.locator(".chunks li").first).to_contain_text(re.compile(r"p\. 1 .* characters 0–\d+"))
+    engine = site.boot.engine()
+    (document,) = [one for one in engine.documents() if one.source.endswith("travel_policy_en.pdf")]
+    assert dialog.locator(".chunk-text").all_inner_texts() == [one.text for one in engine.chunks(document.id)]
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_many_passages_are_turned_page_by_page(visit: Visit, serve: Serve, tmp_path: Path) -> None:
+    site = serve(kb=tmp_path / "kb")
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    (folder / "long.md").write_text(
+        "".join(f"# Part {n}\n\n{'Words of part. ' * 60}\n\n" for n in range(70)), encoding="utf-8"
+    )
+    site.boot.engine().sync(folder)
+    page = visit(site, locale="en-GB")
+    open_library(page)
+    row(page, "long.md").locator("[data-action=chunks]").click()
+    expect(page.locator(".chunks li")).to_have_count(50)
+    page.locator("dialog.view").get_by_label("Next").click()
+    expect(page.locator(".chunks li").first).to_contain_text("51 · ")
+    expect(page.locator("dialog.view").get_by_label("Back")).to_be_enabled()
