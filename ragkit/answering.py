@@ -279,7 +279,9 @@ def _quote(answer: Answer, found: Retrieval, around: quotes.Around) -> Iterator[
     for quote in chosen:
         piece = quotes.shown(quote)
         gap = "\n\n" if text else ""
-        mark = f"\n\n[{quote.number}]" if piece.startswith("|") else f" [{quote.number}]"
+        # On a line of its own where it would else be a part of a table's cell, or keep code from ending.
+        is_block = piece.startswith("|") or piece.rstrip().endswith(("```", "~~~"))
+        mark = f"\n\n[{quote.number}]" if is_block else f" [{quote.number}]"
         start = len(text) + len(gap)
         text += gap + piece + mark
         citations.append(replace(quote.citation, at=(start, len(text))))

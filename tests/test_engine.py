@@ -55,6 +55,16 @@ def test_quotes_are_slices_of_the_documents_with_their_numbers(library: Engine) 
         assert answer.hits[citation.number - 1].doc_id == citation.doc_id
 
 
+def test_a_number_behind_code_lets_the_code_end(engine: Engine, folder: Make) -> None:
+    engine.sync(
+        folder(**{"a.md": "# Foo\n\nTo install Foo run:\n\n```bash\npip install foo\n```\n\nDone.\n"})
+    )
+    answer = engine.ask("How do I install Foo?")
+    assert "```bash\npip install foo\n```\n\n[1]" in answer.text
+    (cited, *_) = answer.citations
+    assert cited.at and answer.text[slice(*cited.at)].endswith("[1]")
+
+
 def test_an_english_question_is_answered_in_english(library: Engine) -> None:
     assert library.ask("What is XTuner?").text.startswith(
         "XTuner is a toolkit for fine-tuning large language models. [1]"
