@@ -125,6 +125,11 @@ class Engine(Library):
         know, nor without vectors, nor when it is there."""
         return self._dense.would_read(question, self._store)
 
+    def holds(self, filters: Filters) -> bool:
+        """Whether any document meets `filters`; without a filter always."""
+        wanted = self._store.matching(filters)
+        return wanted is None or bool(wanted)
+
     def search(self, question: str, *, limit: int = 10, filters: Filters | None = None) -> list[Hit]:
         """The passages that fit best, best first. Raises StoreError, ModelError."""
         return list(self._retrieve(question, limit, filters).hits)

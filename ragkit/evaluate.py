@@ -75,7 +75,7 @@ def read_questions(file: Path, passages: Sequence[Passage] | None = None) -> lis
         if passages is not None and not gold:
             raise UsageError(
                 f"{where}: 'gold' is no list of passage ids, or an empty one",
-                f"A line looks like {_QUERY_LINE}.",
+                f"A line looks like {_QUERY_LINE}. Questions that must be refused go into a file of their own: --others.",
             )
         if passages is not None and (unknown := [id for id in gold if id not in known]):
             raise UsageError(

@@ -32,6 +32,8 @@ _EXPLETIVE = re.compile(
     r"|\b(?:does|will|did|would) it (?:take|cost|need|matter)\b(?=.*\b(?:to|for|if|when)\b)",
     re.I,
 )
+_ASIDE_EN = re.compile(r"\b(?:when|if|while|because|before|after|until|unless) $", re.I)
+_NO_SUBJECT_ZH = re.compile(r"(?:最早|最晚|最近|什么时候|何时|几时|哪一?年)")
 _PLURAL = re.compile(r"\b(?!(?:is|was|does|has|this|its|as|us)\b)[a-z]{2,}s\b|\bpeople\b|\bstaff\b", re.I)
 # "a lost laptop", up to the word that goes on with the sentence.
 _SOME = re.compile(
@@ -99,14 +101,20 @@ def lean(question: str) -> Lean:
         if _VERB_FIRST.match(bare):
             return "yes"
         content = _content(bare)
-        is_short = len(content) <= _SHORT_ZH and not _NAME.search(bare)
-        return ("maybe" if content else "yes") if is_short else "no"
+        if _NAME.search(bare):
+            return "no"
+        if len(content) <= _SHORT_ZH:
+            return "maybe" if content else "yes"
+        return "maybe" if _NO_SUBJECT_ZH.match(bare) or bare != said else "no"
     bare = _LEAD_EN.sub("", said)
     thing = _thing_en(bare)
     if thing:
-        return "no" if _says_what(thing[0], bare[: thing.start()]) else "yes"
+        if _says_what(thing[0], bare[: thing.start()]):
+            return "no"
+        # "Who decides when it is foggy?"
+        return "maybe" if _ASIDE_EN.search(bare[: thing.start()]) and _words(bare[: thing.start()]) else "yes"
     words = _words(bare)
-    if len(words) > _SHORT_EN or _names(bare) or _EXPLETIVE.search(bare):
+    if _names(bare) or _EXPLETIVE.search(bare) or (len(words) > _SHORT_EN and bare == said):
         return "no"
     return "maybe" if words else "yes"
 

@@ -22,6 +22,7 @@ FAR_FROM_BEST = 0.5  # what scores lower is beside the point, whatever it adds
 MOST_LOOSE = 2  # of them where the best one tells little of the question
 WHOLE_CHARS = 800  # a longer table or list is not quoted whole: its row with the header above, its item alone
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
+HEADED_SHARE, HEADED_BONUS = 0.6, 0.4  # a section whose own heading is what was asked: 支持的模型
 DEFINITION_BONUS = 0.5
 SUBJECT_SHARE = 0.6
 FIGURE_BONUS = 0.2
@@ -120,6 +121,9 @@ def select(
             above = sum(weights[term] for term in over - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
             score += _bonus(question, quote, told, weights)
+            own = _terms(quote.under or (hit.heading[-1] if hit.heading else "")) & weights.keys()
+            if sum(weights[term] for term in own) >= HEADED_SHARE * total:
+                score += HEADED_BONUS
             scored.append(_Scored(score, told, quote, whole))
     scored.sort(key=lambda one: -one.score)
     return _spread(scored, weights)

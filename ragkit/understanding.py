@@ -27,7 +27,7 @@ _TURNS = 3  # of the conversation that a model sees to rewrite a question
 _ANSWER_CHARS = 200  # of each answer in it
 _LONGEST = 300  # characters of a question that a model may write
 _KEPT = 0.6  # of its own terms a rewritten question must keep
-_TOGETHER = 0.75  # of its own share of words that a short question keeps beside what was added to it
+_TOGETHER = 0.6  # of its own share of words that a short question keeps beside what was added to it
 # Of the documents in the other language: from here on a question that finds nothing is translated. In a library
 # of both it would cost every question that the documents do not answer a call of the model.
 _MOSTLY = 0.6

@@ -88,7 +88,6 @@ def test_a_question_is_kept_to_what_the_flags_name(run: Callable[..., Any], fold
         "docs/old/b.md"
     ]
     assert "年假须申请。" in run("ask", "年假", "--in", "docs/old")[1]
-    assert json.loads(run("ask", "年假", "--in", "docs/none", "--json")[1])["refused"]
     code, _, err = run("search", "年假", "--since", "soon")
     assert code == 2 and "--since soon" in err and "hint:" in err
 
@@ -136,6 +135,14 @@ def test_questions_that_are_piped_in_are_a_conversation(
     monkeypatch.setattr("sys.stdin", io.StringIO(questions))
     first, second = map(json.loads, run("ask", "--json")[1].splitlines())
     assert first["searched"] == "xtuner是什么？" and "Qwen" in second["text"]
+
+
+def test_flags_that_no_document_meets_are_an_error(run: Callable[..., Any], folder: Make) -> None:
+    run("sync", folder(**{"a.md": "年假为十天。"}))
+    for flags in (("--in", "nowhere/"), ("--type", "exe")):
+        for command in ("ask", "search"):
+            code, _, told = run(command, "年假有多少天？", *flags)
+            assert code == 2 and "no document" in told
 
 
 def test_a_refusal_is_no_error(run: Callable[..., Any], folder: Make) -> None:

@@ -71,6 +71,7 @@ def test_a_question_that_leans_on_the_last_ones_is_made_to_stand_alone(
     [
         "食堂几点开门？",
         "怎么请病假？",
+        "食堂什么时候开门？",
         "XTuner 是什么，它支持哪些模型？",
         "What is LlamaIndex?",
         "How many days of sick leave do I get?",
@@ -120,3 +121,21 @@ def test_any_conversation_can_be_read(question: str, before: list[str]) -> None:
     alone = stand_alone(question, before)
     assert alone == question or before
     assert len(alone) <= len(question) + sum(map(len, before)) + 3
+
+
+@pytest.mark.parametrize(
+    ("question", "certainty"),
+    [
+        ("那它呢？", "yes"),
+        ("支持哪些模型？", "yes"),
+        ("Which models does it support?", "yes"),
+        ("怎么安装？", "maybe"),
+        ("最早什么时候发布的？", "maybe"),
+        ("那最多能结转几天？", "yes"),
+        ("Where is the canteen?", "maybe"),
+        ("Who decides when it is foggy?", "maybe"),
+        ("And who has to agree?", "maybe"),
+    ],
+)
+def test_what_only_may_lean_is_told_apart(question: str, certainty: str) -> None:
+    assert lean(question) == certainty

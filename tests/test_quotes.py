@@ -184,3 +184,11 @@ def test_every_quote_is_a_slice_of_its_document(lines: list[str], question: str)
         assert quote.text == text[quote.start : quote.end] and quote.header in text
     spans = sorted((quote.start, quote.end) for quote in chosen)
     assert all(left[1] <= right[0] for left, right in pairwise(spans))
+
+
+def test_a_section_whose_heading_is_what_was_asked_wins_over_the_same_words_elsewhere() -> None:
+    passage = hit(
+        "## 训练方法\n\nFoo 支持奖励模型训练。\n\n## 支持的模型\n\n能微调的模型包括 Llama 和 Qwen。\n",
+        heading=("Foo",),
+    )
+    assert quoted("Foo支持哪些模型？", passage)[0] == "能微调的模型包括 Llama 和 Qwen。"

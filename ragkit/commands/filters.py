@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import date, datetime, time, timedelta
 
+from ragkit.engine import Engine
 from ragkit.errors import UsageError
 from ragkit.schema import Filters
 
@@ -45,6 +46,15 @@ def read(options: argparse.Namespace) -> Filters:
         since=_start(since) if since else None,
         until=_start(until + timedelta(days=1)) if until and until < date.max else None,
     )
+
+
+def check(engine: Engine, only: Filters) -> None:
+    """Raise UsageError where no document meets the flags: a slip of the pen is no missing answer."""
+    if not engine.holds(only):
+        raise UsageError(
+            "no document of this knowledge base is among those that --in, --type, --since and --until name",
+            "python -m ragkit list  names the documents.",
+        )
 
 
 def _day(flag: str, text: str | None) -> date | None:

@@ -18,6 +18,7 @@ from ragkit.schema import Answer, Delta, Done, Filters, Retrieved, Turn
 def search(settings: config.Settings, options: argparse.Namespace) -> int:
     only = filters.read(options)
     with open_existing(settings) as engine:
+        filters.check(engine, only)
         _load(engine, options.question)
         if options.explain:
             told = engine.explain(options.question, filters=only)
@@ -40,14 +41,16 @@ def ask(settings: config.Settings, options: argparse.Namespace) -> int:
     """Answer one question; or, without one, every line that comes, as a conversation."""
     only = filters.read(options)
     history: list[Turn] = []
-    with open_existing(settings) as engine, _model(engine, settings):
-        for question in [options.question] if options.question else _lines():
-            if options.documents:
-                _load(engine, question)
-            answer = _answered(engine, question, history, only, options)
-            if answer.text:
-                history.append(Turn(question, answer.text, answer.hits, answer.searched))
-        _say_failures(engine)
+    with open_existing(settings) as engine:
+        filters.check(engine, only)
+        with _model(engine, settings):
+            for question in [options.question] if options.question else _lines():
+                if options.documents:
+                    _load(engine, question)
+                answer = _answered(engine, question, history, only, options)
+                if answer.text:
+                    history.append(Turn(question, answer.text, answer.hits, answer.searched))
+            _say_failures(engine)
     return 0
 
 
@@ -112,6 +115,7 @@ def _model(engine: Engine, settings: config.Settings) -> Iterator[None]:
     llm = profiles.load(chosen, settings)
     if waits:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    print(f"answering: {chosen.name}", file=sys.stderr)
     engine.use_model(llm, chosen.languages, simple=chosen.simple)
     try:
         yield
