@@ -168,15 +168,16 @@ def stand_alone(question: str, before: Sequence[str]) -> str:
 
 def _meant(thing: str, last: str) -> str:
     """What "it" is: the subject of the last question; of two names the one that "former" or "latter" tells."""
+    if not (_FIRST.match(thing) or _SECOND.match(thing)):
+        return subject(last)
+    which = 0 if _FIRST.match(thing) else 1
     names = _NAME.findall(last) if language(last) == "zh" else _names(last)
-    if len(names) > 1 and (_FIRST.match(thing) or _SECOND.match(thing)):
-        return str(names[0] if _FIRST.match(thing) else names[1])
+    if len(names) > 1:
+        return str(names[which])
     pair = re.search(
         r"(\w{2,8}?)(?:和|与|跟|还是)(\w{2,8}?)(?=的|有|是|哪|谁|各|分别|之|相|都|[，,？?])", last
     )
-    if pair and (_FIRST.match(thing) or _SECOND.match(thing)):
-        return pair[1 if _FIRST.match(thing) else 2]
-    return subject(last)
+    return pair[1 + which] if pair else subject(last)
 
 
 def own_words(question: str) -> str:

@@ -112,16 +112,19 @@ def select(
     total = sum(weights.values()) or 1.0
     lists = _ASKS_FOR_LIST.search(question) is not None
     scored: list[_Scored] = []
+    headed: dict[str, set[str]] = {}  # heading -> the question's terms in it
     for rank, hit in enumerate(hits):
         under = _terms(" ".join((hit.title, *hit.heading)))
         for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, lists=lists)):
             told = frozenset(_terms(f"{quote.header}\n{quote.text}") & weights.keys())
             share = sum(weights[term] for term in told) / total
-            over = (under | _terms(quote.under)) & weights.keys()
-            above = sum(weights[term] for term in over - told) / total
+            nearest = quote.under or (hit.heading[-1] if hit.heading else "")
+            if nearest not in headed:  # many sentences stand under one heading
+                headed[nearest] = _terms(nearest) & weights.keys()
+            own = headed[nearest]
+            above = sum(weights[term] for term in ((under & weights.keys()) | own) - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
             score += _bonus(question, quote, told, weights)
-            own = _terms(quote.under or (hit.heading[-1] if hit.heading else "")) & weights.keys()
             if sum(weights[term] for term in own) >= HEADED_SHARE * total:
                 score += HEADED_BONUS
             scored.append(_Scored(score, told, quote, whole))

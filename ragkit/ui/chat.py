@@ -75,7 +75,7 @@ class Conversation:
         """The text of a message without links and remarks."""
         exchange = self.exchanges[message["metadata"]["id"]]
         own = f"{exchange.alone.text}\n\n---\n\n" if exchange.alone else ""
-        return own + exchange.answer.text or exchange.error
+        return own + (exchange.answer.text or exchange.error)
 
     def history(self, messages: Sequence[Message]) -> list[Turn]:
         """The turns that the shown messages stand for. Their text is ours, not what the browser sent."""

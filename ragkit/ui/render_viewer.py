@@ -32,9 +32,9 @@ def document(place: str, hit: Hit, shown: View, strings: Strings) -> str:
     if shown.image is not None and not shown.marks and shown.number == hit.page:
         note = strings("view_unmarked")
     steps = (
-        _step(place, shown.number - 1, shown, "view_previous", ICON_BACK, strings)
+        _step("page", place, shown.number - 1, shown.count, "view_previous", ICON_BACK, strings)
         + f'<span class="view-at" role="status">{escape(at)}</span>'
-        + _step(place, shown.number + 1, shown, "view_next", ICON_FORTH, strings)
+        + _step("page", place, shown.number + 1, shown.count, "view_next", ICON_FORTH, strings)
     )
     fetch = (
         f'<button type="button" class="tool" data-action="download" data-id="{escape(place)}" '
@@ -57,16 +57,8 @@ def chunks(row: Document, all_chunks: Sequence[StoredChunk], page: int, strings:
     steps = ""
     if pages > 1:
         at += " · " + strings("documents_page", n=page, total=pages)
-
-        def step(to: int, key: str, drawing: str) -> str:
-            off = "" if 1 <= to <= pages else " disabled"
-            label = escape(strings(key))
-            return (
-                f'<button type="button" class="tool" data-action="chunks" data-id="{row.id}-{to}" title="{label}" '
-                f'aria-label="{label}"{off}>{icon(drawing)}</button>'
-            )
-
-        steps = step(page - 1, "page_back", ICON_BACK) + step(page + 1, "page_forth", ICON_FORTH)
+        steps = _step("chunks", str(row.id), page - 1, pages, "page_back", ICON_BACK, strings)
+        steps += _step("chunks", str(row.id), page + 1, pages, "page_forth", ICON_FORTH, strings)
     name = PurePosixPath(row.source).name
     head = (
         f'<h2 id="view-name" title="{escape(row.source)}">{escape(name)}</h2>'
@@ -99,11 +91,12 @@ def _dialog(head: str, body: str, strings: Strings) -> str:
     )
 
 
-def _step(place: str, to: int, shown: View, key: str, drawing: str, strings: Strings) -> str:
+def _step(action: str, place: str, to: int, count: int, key: str, drawing: str, strings: Strings) -> str:
+    """A button to page `to` of `count`; dead where there is none."""
     label = escape(strings(key))
-    off = "" if 1 <= to <= shown.count else " disabled"
+    off = "" if 1 <= to <= count else " disabled"
     return (
-        f'<button type="button" class="tool" data-action="page" data-id="{escape(place)}-{to}" title="{label}" '
+        f'<button type="button" class="tool" data-action="{action}" data-id="{escape(place)}-{to}" title="{label}" '
         f'aria-label="{label}"{off}>{icon(drawing)}</button>'
     )
 

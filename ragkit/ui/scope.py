@@ -38,7 +38,6 @@ class Scope:
                 show_label=False,
                 container=False,
                 elem_id="scope",
-                info=None,
                 min_width=160,
             )
 

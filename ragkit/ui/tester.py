@@ -18,7 +18,7 @@ _ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("ma
 
 
 class Tester:
-    """Every handler gives what `_painted` gives: the explanation and the marked questions."""
+    """Its handlers give the explanation, the marked questions, or both."""
 
     def __init__(self, boot: Boot, strings_for: Callable[[gr.Request], Strings]) -> None:
         self._boot = boot
@@ -44,10 +44,18 @@ class Tester:
         painted = [told, marks]
         tab.select(self.paint, asked, painted, **AT_ONCE)
         box.submit(lambda question: " ".join(question.split()), box, asked, **AT_ONCE).then(
-            self.paint, asked, painted, **AT_ONCE
+            self.tell, asked, told, **AT_ONCE
         )
         for panel in painted:
             panel.mark_action(self.act, asked, painted, trigger_mode="multiple", **AT_ONCE)
+
+    def tell(self, question: str, request: gr.Request) -> str:
+        """The explanation alone: to ask changes no mark, and each mark is a question to be ranked again."""
+        strings = self._strings_for(request)
+        try:
+            return self._told(question, strings)
+        except RagkitError as error:
+            return render_tester.trouble(strings.error(error.code))
 
     def paint(self, question: str, request: gr.Request) -> tuple[str, str]:
         """The question that was asked last, as it stands now."""
@@ -76,11 +84,13 @@ class Tester:
             return render_tester.trouble(strings.error(error.code)), self.paint("", request)[1]
 
     def _painted(self, question: str, strings: Strings) -> tuple[str, str]:
-        engine = self._boot.engine()
-        gate = engine.gate
+        gate = self._boot.engine().gate
         marks = render_tester.marked(
             gate.questions(), gate.thresholds(), gate.calibration(), strings, stale=gate.stale()
         )
+        return self._told(question, strings), marks
+
+    def _told(self, question: str, strings: Strings) -> str:
         if not question:
-            return render_tester.welcome(strings), marks
-        return render_tester.explanation(engine.explain(question), strings), marks
+            return render_tester.welcome(strings)
+        return render_tester.explanation(self._boot.engine().explain(question), strings)
