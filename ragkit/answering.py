@@ -97,8 +97,8 @@ class Answerer:
             return
         yield Retrieved((), blank.coverage)
         text = ""
-        messages = prompts.without_documents(question, history, speaks)
-        for piece in self._pieces(self._stream_chat(self.llm, messages), stop):
+        messages = prompts.without_documents(question, history, speaks, self.settings.instructions)
+        for piece in self._pieces(self._stream_chat(self.llm, messages, **self._options()), stop):
             text += piece
             yield Delta(piece)
         yield Done(replace(blank, text=text, stopped=stop.is_set()))
@@ -179,7 +179,8 @@ class Answerer:
         A model that finds the prompt too long gets less: first without the history, then with fewer
         passages, the best ones first.
         """
-        room = llm.metadata.context_window - max(llm.metadata.num_output, _LEAST_OUTPUT)
+        output = self.settings.max_tokens or llm.metadata.num_output
+        room = llm.metadata.context_window - max(output, _LEAST_OUTPUT)
         speaks = language(answer.question)
         shorter: list[tuple[Sequence[Turn], int]] = [((), n) for n in range(len(answer.hits), 0, -1)]
         refused: UsageError | None = None
@@ -188,14 +189,21 @@ class Answerer:
                 given = min(given, _SIMPLE_PASSAGES)
                 messages = prompts.simple(answer.question, answer.hits[:given])
             else:
-                messages = prompts.with_documents(answer.question, answer.hits[:given], turns, speaks, room)
+                messages = prompts.with_documents(
+                    answer.question, answer.hits[:given], turns, speaks, room, self.settings.instructions
+                )
             try:
-                return self._stream_chat(llm, messages), given
+                return self._stream_chat(llm, messages, **self._options()), given
             except UsageError as error:
                 logger.info("the prompt with %d passages and %d turns is too long", given, len(turns))
                 refused = error
         assert refused is not None
         raise refused
+
+    def _options(self) -> dict[str, Any]:
+        """How an answer is to be written, where that is chosen."""
+        chosen = {"temperature": self.settings.temperature, "max_tokens": self.settings.max_tokens}
+        return {name: value for name, value in chosen.items() if value}
 
     def _stream_chat(self, llm: LLM, messages: Sequence[prompts.Message], **options: Any) -> ChatResponseGen:
         from llama_index.core.base.llms.types import ChatMessage

@@ -78,7 +78,7 @@ class Gate:
         fit: Callable[[str], Fit],
         writing: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._default = Thresholds(settings.gate, settings.gate_weak)
+        self.use_default(settings)
         self._store = store
         self._dense = dense
         self._fit = fit
@@ -88,6 +88,10 @@ class Gate:
             None,
             None,
         )  # the vectors it was taken from, and the cosine
+
+    def use_default(self, settings: Settings) -> None:
+        """What holds where no question is marked."""
+        self._default = Thresholds(settings.gate, max(settings.gate, settings.gate_weak))
 
     def judge(self, fit: Fit) -> Verdict:
         """What becomes of a question that fits so well."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from ragkit import models, profiles
+from ragkit import embedding_records, models, profiles
 from ragkit.config import Settings
+from ragkit.embedding_records import BUNDLED, KNOWN, ModelRecord
 from ragkit.errors import ModelError, RagkitError
 from ragkit.known_facts import known_facts
 from ragkit.load_plan import (
@@ -100,6 +101,53 @@ def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
                 )
             )
     return Survey(tuple(choices), tuple(machine))
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingChoice:
+    """An embedding model, or none. `where` is what the settings say of it; `record` is None for "off", and where
+    `problem` says why it cannot be used."""
+
+    where: str
+    record: ModelRecord | None = None
+    here: bool = True
+    size_bytes: int = 0  # about, of a download
+    problem: str = ""
+
+    @property
+    def id(self) -> str:
+        return _id(self.where)
+
+
+# About, by the number of their parameters.
+_EMBEDDING_BYTES = {
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": 471_000_000,
+    "intfloat/multilingual-e5-small": 471_000_000,
+    "BAAI/bge-small-zh-v1.5": 96_000_000,
+    "BAAI/bge-m3": 2_271_000_000,
+    "Qwen/Qwen3-Embedding-0.6B": 1_192_000_000,
+}
+
+
+def embeddings(settings: Settings) -> list[EmbeddingChoice]:
+    """The embedding models on this machine, those that could be fetched, and none. Imports no torch."""
+    known = [record.name for record in KNOWN if record != BUNDLED]
+    folders = sorted((settings.data_dir / "models").glob("*/"))
+    own = [embedding_records.folder_name(folder) for folder in folders if models.embeds(folder)]
+    named = [] if settings.embedding in ("auto", "off", *known) else [settings.embedding]
+    listed = [EmbeddingChoice("auto", BUNDLED), EmbeddingChoice("off")]
+    return listed + [_embedding(name, settings) for name in dict.fromkeys([*named, *own, *known])]
+
+
+def _embedding(name: str, settings: Settings) -> EmbeddingChoice:
+    place = models.find_local(name, settings.data_dir)
+    if place is None:
+        record = embedding_records.find_known(name)
+        return EmbeddingChoice(name, record, here=False, size_bytes=_EMBEDDING_BYTES.get(name, 0))
+    try:
+        return EmbeddingChoice(name, embedding_records.record_of(place, name))
+    except ModelError as error:
+        return EmbeddingChoice(name, problem=error.message)
 
 
 def fit(model: ModelFacts, devices: Sequence[DeviceFacts], wanted: Wanted, *, quantiser: bool) -> Fit:

@@ -7,6 +7,7 @@ the caller says (command line or page): the later one wins.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, fields, replace
@@ -15,6 +16,17 @@ from typing import Any, Literal, NamedTuple, Self, cast
 
 from ragkit.errors import UsageError
 from ragkit.schema import Language
+
+# Least and most of what can be chosen by number; a text may have so many characters.
+LIMITS: dict[str, tuple[float, float]] = {
+    "passages": (1, 20),
+    "context_chars": (500, 20_000),
+    "gate": (0, 1),
+    "gate_weak": (0, 1),
+    "temperature": (0, 2),
+    "max_tokens": (0, 4096),
+    "instructions": (0, 4000),
+}
 
 # Read before prepare_environment keeps the libraries from asking a hub on their own.
 _OFFLINE = bool(
@@ -55,6 +67,9 @@ class Settings:
     # answered; up to `gate_weak` the answer is marked as a weak match. Chosen on cmrc2018's dev half.
     gate: float = 0.35
     gate_weak: float = 0.5
+    temperature: float = 0.0  # of the model's answers; 0 takes the likeliest word each time
+    max_tokens: int = 0  # of an answer; 0: as many as the model is made for
+    instructions: str = ""  # of the user, for every answer; they follow ragkit's own rules
     reader_timeout_s: float = 120.0
     allowed_hosts: str = ""  # more names, comma separated, under which the page may be reached
     auth: str = ""  # USER:PASSWORD
@@ -76,6 +91,10 @@ class Settings:
             )  # it was saved for answers in this process: no name for the server's model
         return settings._with(kept, str(file))._with(environment, "the environment")._with(given, "the call")
 
+    def changed(self, origin: str, **values: object) -> Self:
+        """With these values instead, which may be of the wrong type or out of bounds. Raises UsageError."""
+        return self._with(values, origin)
+
     def _with(self, values: dict[str, Any], origin: str) -> Self:
         known = {field.name: field for field in fields(self)}
         changed: dict[str, Any] = {}
@@ -91,12 +110,20 @@ class Settings:
             kind = Path if issubclass(wanted, Path) else wanted
             try:
                 changed[name] = kind(value)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise UsageError(
                     f"setting {name!r} in {origin} is {value!r}", f"It must be a {kind.__name__}."
                 ) from error
             if kind is Path:
                 changed[name] = changed[name].expanduser().resolve()
+            least, most = LIMITS.get(name, (-math.inf, math.inf))
+            if (
+                kind is not Path
+                and not least <= (len(changed[name]) if kind is str else changed[name]) <= most
+            ):
+                raise UsageError(
+                    f"setting {name!r} in {origin} is {value!r}", f"It must be {least:g} to {most:g}."
+                )
         return replace(self, **changed)
 
 
@@ -117,9 +144,11 @@ def saved(data_dir: Path) -> dict[str, Any]:
     return _read_json(data_dir / _FILE)
 
 
-def save(data_dir: Path, **values: str) -> None:
-    """Put values into data/settings.json in one step; what else stands there stays. Raises UsageError, OSError."""
-    text = json.dumps({**saved(data_dir), **values}, indent=2, ensure_ascii=False)
+def save(data_dir: Path, **values: str | float | None) -> None:
+    """Put values into data/settings.json in one step; None takes one out, what else stands there stays.
+    Raises UsageError, OSError."""
+    kept = {name: value for name, value in {**saved(data_dir), **values}.items() if value is not None}
+    text = json.dumps(kept, indent=2, ensure_ascii=False)
     data_dir.mkdir(parents=True, exist_ok=True)
     new = data_dir / f"{_FILE}.part"
     new.write_text(text + "\n", encoding="utf-8")

@@ -34,7 +34,7 @@ class Dense:
         self.answering = embedder
         self.next: Embedder | None = None
         if embedder is not None:
-            self.status = EmbeddingStatus("ready", embedder.record.name)
+            self.status = _ready(embedder)
         elif settings.embedding == "off":
             self.status = EmbeddingStatus("off")
         else:
@@ -103,7 +103,7 @@ class Dense:
             if target is None:
                 return
             self.answering, self.next = target, None
-            self.status = EmbeddingStatus("ready", target.record.name)
+            self.status = _ready(target)
             for name, value in ((_IN_USE, target.record.key), (_WHERE, self._where)):
                 if store.meta(name) != value:
                     store.put_meta(name, value)
@@ -123,10 +123,10 @@ class Dense:
         before = self.answering or self._before(wanted, store)
         if before is None or before.record.key == wanted.record.key:
             self.answering, self.next = wanted, None
-            self.status = EmbeddingStatus("ready", wanted.record.name)
+            self.status = _ready(wanted)
         else:
             self.answering, self.next = before, wanted
-            self.status = EmbeddingStatus("ready", before.record.name, replacement=wanted.record.name)
+            self.status = replace(_ready(before), replacement=wanted.record.name)
 
     def _before(self, wanted: Embedder, store: Store) -> Embedder | None:
         """The model that answered when the library was last open, if that was another one and it still loads."""
@@ -141,3 +141,7 @@ class Dense:
         except RagkitError:  # it is gone: the new one answers as far as its vectors go, and the page says so
             return None
         return before if before.record.key == key else None
+
+
+def _ready(answering: Embedder) -> EmbeddingStatus:
+    return EmbeddingStatus("ready", answering.record.name, answering.languages)

@@ -94,6 +94,12 @@ class Engine(Library):
         self._llm = llm
         self._languages = frozenset(languages)
 
+    def use_settings(self, settings: Settings) -> None:
+        """Answer by these from the next question on: passages and their budget, thresholds, how a model writes.
+        The library, its models and its folders stay as they were opened."""
+        self.settings = settings
+        self.gate.use_default(settings)
+
     def stop_answers(self, timeout_s: float) -> bool:
         """End the answers under way with what was said so far; False if one still goes on after the time."""
         with self._answers_changed:

@@ -102,13 +102,18 @@ def question_message(question: str, hits: Sequence[Hit], language: Language) -> 
 
 
 def with_documents(
-    question: str, hits: Sequence[Hit], history: Sequence[Turn], language: Language, budget: int
+    question: str,
+    hits: Sequence[Hit],
+    history: Sequence[Turn],
+    language: Language,
+    budget: int,
+    instructions: str = "",
 ) -> list[Message]:
-    """The whole prompt. It only grows from turn to turn, so that a model may keep what it has read: the rules are
+    """The whole prompt, `instructions` of the user after the rules. It only grows from turn to turn, so that a model may keep what it has read: the rules are
     in the language that the conversation began in, every turn in its own. When it would pass `budget` (tokens, as
     `estimate` counts them) the older half of the turns goes, and what is left grows on from there."""
     speaks = [text.language(turn.question) for turn in history]
-    system = Message("system", _SYSTEM[(speaks or [language])[0]])
+    system = _system(_SYSTEM[(speaks or [language])[0]], instructions)
     asked = [
         question_message(turn.question, turn.hits, its) for turn, its in zip(history, speaks, strict=True)
     ]
@@ -136,11 +141,17 @@ def simple(question: str, hits: Sequence[Hit]) -> list[Message]:
     return [Message("user", _SIMPLE.format(text=passages, question=disarm.tokens(question)))]
 
 
-def without_documents(question: str, history: Sequence[Turn], language: Language) -> list[Message]:
+def without_documents(
+    question: str, history: Sequence[Turn], language: Language, instructions: str = ""
+) -> list[Message]:
     """The bare question: what the model says on its own."""
     past = [(Message("user", disarm.tokens(turn.question)), _answered(turn)) for turn in history]
     asked = Message("user", disarm.tokens(question))
-    return [Message("system", _OPEN_SYSTEM[language]), *chain.from_iterable(past), asked]
+    return [_system(_OPEN_SYSTEM[language], instructions), *chain.from_iterable(past), asked]
+
+
+def _system(rules: str, instructions: str) -> Message:
+    return Message("system", "\n\n".join(filter(None, (rules, disarm.tokens(instructions.strip())))))
 
 
 def estimate(text: str) -> int:

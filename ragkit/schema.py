@@ -285,6 +285,7 @@ class EmbeddingStatus:
 
     state: Literal["off", "waiting", "loading", "ready", "failed"]
     name: str = ""
+    languages: tuple[Language, ...] = ()  # whose words it knows
     replacement: str = ""  # the model that takes over once all its vectors are there
     error: str = ""
     hint: str = ""

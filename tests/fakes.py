@@ -54,11 +54,12 @@ class WordEmbedding(BaseEmbedding):
 
 
 class ScriptedLLM(CustomLLM):
-    """Says what was queued, piece by piece; `asked` keeps every prompt. A queued exception is raised."""
+    """Says what was queued, piece by piece; `asked` keeps every prompt, `options` how it was asked. A queued exception is raised."""
 
     name: str = "scripted"
     window: int = 4096
     asked: list[list[ChatMessage]] = Field(default_factory=list)
+    options: list[dict[str, Any]] = Field(default_factory=list)  # of every call
     pause_s: float = 0.0  # before each piece
     _answers: deque[Any] = PrivateAttr(default_factory=deque)
     _never: threading.Event = PrivateAttr(default_factory=threading.Event)
@@ -75,6 +76,7 @@ class ScriptedLLM(CustomLLM):
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         self.asked.append(list(messages))
+        self.options.append(kwargs)
         answer = self._answers.popleft()
 
         def pieces() -> ChatResponseGen:

@@ -50,6 +50,11 @@ def test_the_later_source_of_a_value_wins(data: Path, monkeypatch: pytest.Monkey
         ('{"pasages": 3}', "pasages"),
         ("[1]", "JSON object"),
         ("{", "cannot read"),
+        ('{"passages": 0}', "passages"),
+        ('{"gate": 1.5}', "gate"),
+        ('{"temperature": NaN}', "temperature"),
+        ('{"max_tokens": Infinity}', "max_tokens"),
+        (json.dumps({"instructions": "x" * 4001}), "instructions"),
     ],
 )
 def test_a_bad_settings_file_is_named_with_the_way_out(data: Path, content: str, word: str) -> None:
@@ -130,3 +135,17 @@ def test_a_model_that_was_saved_is_not_taken_for_the_one_of_a_server(
     (data / "settings.json").write_text(json.dumps(kept))
     settings = Settings.load(**given)
     assert (settings.llm, settings.model) == ("http://h/v1", model)
+
+
+def test_a_value_that_is_saved_as_none_is_the_default_again(data: Path) -> None:
+    save(data, passages=9, gate=0.2)
+    save(data, passages=None)
+    assert saved(data) == {"gate": 0.2}
+    assert Settings.load().passages == Settings(data_dir=data, kb=data).passages
+
+
+def test_a_change_takes_what_a_form_holds_and_refuses_what_is_out_of_bounds(data: Path) -> None:
+    settings = Settings.load().changed("the form", passages=4.0, temperature=1, instructions="Be formal.")
+    assert (settings.passages, settings.temperature, settings.instructions) == (4, 1.0, "Be formal.")
+    with pytest.raises(UsageError, match="the form"):
+        settings.changed("the form", passages=99)

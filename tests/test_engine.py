@@ -356,3 +356,30 @@ def test_a_sync_that_is_killed_leaves_whole_documents_and_goes_on(tmp_path: Path
         report = engine.sync(docs)
         assert (len(report.added), report.unchanged) == (40 - len(left), len(left))
         assert len(engine.documents()) == 40
+
+
+def test_new_settings_hold_from_the_next_question_on(library: Engine) -> None:
+    llm = ScriptedLLM()
+    library.use_model(llm)
+    llm.enqueue("年假为十天[1]。")
+    before = library.ask("年假和病假是什么？")
+    assert len(before.hits) > 1 and llm.options == [{}]
+    library.use_settings(
+        library.settings.changed(
+            "a test", passages=1, temperature=0.7, max_tokens=32, instructions="请用敬语。"
+        )
+    )
+    llm.enqueue("年假为十天[1]。")
+    assert len(library.ask("年假和病假是什么？").hits) == 1
+    assert llm.options[1] == {"temperature": 0.7, "max_tokens": 32}
+    assert str(llm.asked[1][0].content).endswith("请用敬语。")
+    llm.enqueue("你好")
+    library.ask("年假？", documents=False)
+    assert llm.options[2] == llm.options[1] and str(llm.asked[2][0].content).endswith("请用敬语。")
+
+
+def test_a_threshold_of_the_settings_refuses_what_was_answered(library: Engine) -> None:
+    question = "未休的年假怎么办？"
+    assert not library.ask(question).refused
+    library.use_settings(library.settings.changed("a test", gate=1.0))
+    assert library.ask(question).refused

@@ -59,7 +59,7 @@ LEVELS = (
     },
     {"scan", "sqlite_store", "llm", "rerank", "understanding"},
     {"changes", "dense", "explain", "verify"},
-    {"index", "answering", "calibration", "portable"},
+    {"index", "answering", "calibration", "portable", "shelf"},
     {"library", "watch"},
     {"engine", "profiles", "doctor", "viewing"},
     {"llamaindex", "choices", "evaluate"},

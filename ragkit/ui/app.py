@@ -12,11 +12,10 @@ from typing import Any, Final
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ragkit.choices import WANTED
 from ragkit.config import ASSETS, Settings
-from ragkit.load_plan import LABELS
 from ragkit.schema import Language
 from ragkit.ui import render, render_library, serving
+from ragkit.ui.answers import FIELDS
 from ragkit.ui.boot import Boot
 from ragkit.ui.chat import (
     CONCURRENT_ANSWERS,
@@ -32,7 +31,8 @@ from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
 from ragkit.ui.scope import Scope
 from ragkit.ui.serving import Login
-from ragkit.ui.settings import ModelSettings
+from ragkit.ui.settings_tab import SettingsTab
+from ragkit.ui.shelf_panel import ShelfPanel
 from ragkit.ui.shell import LOOPBACK, Shell
 from ragkit.ui.strings import HTML_LANG, TABLES, Strings, choose
 from ragkit.ui.tester import Tester
@@ -60,7 +60,6 @@ _JOB_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
     'trigger(detail.action === "cancel" ? "cancel_job" : "resolve_conflicts", detail))'
 )
-_MODEL_ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("model_action", detail))'
 _LABELS: Final = (
     "tab_chat",
     "tab_library",
@@ -78,6 +77,13 @@ _LABELS: Final = (
     "precision",
     "precision_info",
     "precision_automatic",
+    "shelf_new",
+    "shelf_import",
+    "settings_model",
+    "settings_answers",
+    "settings_search",
+    "settings_checkup",
+    *(f"answers_{name}{part}" for name in FIELDS for part in ("", "_info")),
 )
 
 
@@ -99,8 +105,9 @@ class _Page:
         self._settings = settings
         self._say = translations(settings)
         self._log_file = f"{settings.data_dir.name}/log/ragkit.log"
-        self._models = ModelSettings(boot, settings, self.strings, self._log_file)
-        self._overview = Overview(boot, settings, shared=shared)
+        self._settings_tab = SettingsTab(boot, settings, self.strings, self._log_file)
+        self._overview = Overview(boot, shared=shared)
+        self._shelf = ShelfPanel(boot, self.strings, self._log_file)
         self._examples: dict[Language, list[str]] = json.loads(
             (ASSETS / "examples.json").read_text(encoding="utf-8")
         )
@@ -121,17 +128,26 @@ class _Page:
                 self._build_library()
             with gr.Tab(self._say("tab_tester"), id="tester") as tester:
                 Tester(self._boot, self.strings).build(tester, self._say)
-            with gr.Tab(self._say("tab_settings"), id="settings") as models:
-                self._build_settings(app, models)
+            with gr.Tab(self._say("tab_settings"), id="settings") as settings:
+                moved = self._settings_tab.build(app, settings, self._say)
+        for event in moved:
+            event.then(lambda: gr.Timer(TICK_S), None, self._clock, **AT_ONCE)
         painted = [self._top, self._table, self._about]
+        for event in self._moved:
+            event.then(self._paint, self._desk, painted, **AT_ONCE).then(
+                self._show_nothing, None, self._sources, **AT_ONCE
+            )
         app.load(self._paint, self._desk, painted, **AT_ONCE)
         app.load(self._greet, None, self._chatbot, **AT_ONCE)
+        ours = self._settings_tab
         self._clock.tick(
-            self._tick, [self._precision, self._desk], [*painted, *self._model_panels, self._clock], **AT_ONCE
+            self._tick, [ours.precision, self._desk], [*painted, *ours.panels, self._clock], **AT_ONCE
         )
         for event in (app.load, chat.select, self._scope.places.focus):
             event(self._scope.refresh, self._scope.places, self._scope.places, **AT_ONCE)
         library.select(self._paint, self._desk, painted, **AT_ONCE)
+        for event in (app.load, library.select):
+            event(self._shelf.paint, None, self._shelf.listed, **AT_ONCE)
 
     # ── Chat ──
 
@@ -238,6 +254,7 @@ class _Page:
                 )
                 self._table = html("", "documents", js=_ROW_ACTION)
             with gr.Column(scale=2, elem_id="about-column"):
+                moved = self._shelf.build(say)
                 self._about = html("", "about")
 
         library = Library(self._boot, self.strings, self._overview.documents, self._log_file)
@@ -253,6 +270,7 @@ class _Page:
         ]
         job.cancel_job(library.cancel, desk, None, **AT_ONCE)
         words.change(library.filter, [words, desk], self._table, trigger_mode="always_last", **AT_ONCE)
+        self._moved = moved
         self._viewer.show_chunks(self._table)
         self._table.look_action(library.look, desk, self._table, trigger_mode="multiple", **AT_ONCE)
         # At once: a job that is paused holds the place that the others wait for.
@@ -263,38 +281,6 @@ class _Page:
             # A document may be gone: its passages come back from the server, which knows.
             done.then(self._show_nothing, None, self._sources, **AT_ONCE)
 
-    # ── Settings ──
-
-    def _build_settings(self, app: gr.Blocks, tab: gr.Tab) -> None:
-        say, settings = self._say, self._models
-        with gr.Row(elem_id="settings-row", equal_height=False):
-            with gr.Column(scale=5, elem_id="models-column"):
-                now = html("", "model-now", js=_MODEL_ACTION)
-                precision = gr.Radio(
-                    [
-                        (say("precision_automatic") if wanted == "auto" else LABELS[wanted], wanted)
-                        for wanted in WANTED
-                    ],
-                    value=self._settings.precision,
-                    label=say("precision"),
-                    info=say("precision_info"),
-                    elem_id="precision",
-                )
-                listed = html("", "models", js=_MODEL_ACTION)
-            with gr.Column(scale=2, elem_id="machine-column"):
-                machine = html("", "machine")
-        painted = [now, listed, machine]
-        app.load(lambda: self._boot.model.precision or self._settings.precision, None, precision, **AT_ONCE)
-        changes = [
-            tab.select(settings.open, precision, painted, **AT_ONCE),
-            now.model_action(settings.act, precision, painted, **AT_ONCE),
-            listed.model_action(settings.act, precision, painted, **AT_ONCE),
-        ]
-        precision.change(settings.paint, precision, painted, **AT_ONCE)
-        self._precision, self._model_panels = precision, painted
-        for change in changes:
-            change.then(lambda: gr.Timer(TICK_S), None, self._clock, **AT_ONCE)
-
     # ── The whole page ──
 
     def _paint(self, desk: Desk, request: gr.Request) -> tuple[str, str, str]:
@@ -304,9 +290,10 @@ class _Page:
     def _tick(self, precision: str, desk: Desk, request: gr.Request) -> tuple[Any, ...]:
         # Asked before anything is painted, so that what changes in between is painted at the next tick; and
         # again, because painting can begin a new look at the models.
-        settled = self._overview.settled() and self._models.settled()
-        painted = (*self._paint(desk, request), *self._models.paint(precision, request))
-        return *painted, gr.Timer(IDLE_TICK_S if settled and self._models.settled() else TICK_S)
+        ours = self._settings_tab
+        settled = self._overview.settled() and ours.settled()
+        painted = (*self._paint(desk, request), *ours.paint(precision, request))
+        return *painted, gr.Timer(IDLE_TICK_S if settled and ours.settled() else TICK_S)
 
 
 def translations(settings: Settings) -> gr.I18n:
@@ -369,7 +356,7 @@ def launch(
             i18n=translations(settings),
             favicon_path=ASSETS / "favicon.png",
             max_file_size=MAX_FILE_SIZE,
-            blocked_paths=[str(settings.kb)],
+            blocked_paths=[str(settings.kb), str(settings.data_dir / "library")],
             footer_links=[],
             run_history=False,
             enable_monitoring=False,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ragkit import config, log
 from ragkit.config import Settings
-from ragkit.errors import RagkitError
+from ragkit.errors import LibraryBusy, RagkitError
 from ragkit.schema import Progress
-from ragkit.ui.slot import ModelSlot, ModelStatus
+from ragkit.ui.slot import STOP_WAIT_S, ModelSlot, ModelStatus
 
 if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -46,8 +47,8 @@ class Boot:
         embed_model: BaseEmbedding | None = None,
         watch: Sequence[Path] = (),
     ) -> None:
-        self._settings = settings
-        self._watch = watch
+        self.settings = settings  # of the library that is open, and of the answers
+        self._watch, self._watching_kb = watch, settings.kb
         self._watcher: Watcher | None = None
         self._embed_model = embed_model
         self._engine: Engine | None = None
@@ -55,6 +56,7 @@ class Boot:
         self._settled = threading.Event()
         self._cancel = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ragkit-boot", daemon=True)
+        self._moving = threading.Lock()  # to another library
         self.slot = ModelSlot(settings, llm)
         self._llm = llm
         self.state: BootState = "opening"
@@ -102,6 +104,44 @@ class Boot:
         """
         return self.slot.switch(self.engine(0), wanted, precision)
 
+    def use_settings(self, settings: Settings) -> None:
+        """Answer by these settings from the next question on."""
+        self.settings = settings
+        if self._engine is not None:
+            self._engine.use_settings(settings)
+
+    def open_library(self, kb: Path) -> None:
+        """Open another knowledge base in place of this one, or make it. Answers under way end with what was said
+        so far. Raises RagkitError, and then the old one stays open."""
+        from ragkit.engine import Engine
+
+        old = self.engine(0)
+        if not self._settled.is_set() or not self._moving.acquire(blocking=False):
+            raise LibraryBusy("the knowledge base is still being opened", "Try again in a moment.")
+        try:
+            settings = replace(self.settings, kb=kb)
+            engine = Engine.open(settings, embed_model=self._embed_model)
+            if not self.slot.serve(engine):
+                engine.close()
+                raise LibraryBusy("the language model is being changed", "Wait for it, then try again.")
+            old.stop_answers(STOP_WAIT_S)
+            watcher, self._watcher = self._watcher, None
+            self._engine, self.settings = engine, settings
+            if kb == self._watching_kb:
+                self._start_watching(engine)
+            threading.Thread(target=self._move_in, args=(engine, old, watcher), daemon=True).start()
+        finally:
+            self._moving.release()
+        logger.info("opened another knowledge base, %d documents", len(engine.documents()))
+
+    def _move_in(self, engine: Engine, old: Engine, watcher: Watcher | None) -> None:
+        if watcher is not None:
+            watcher.close()
+        old.close()
+        with self.slot.libraries:
+            engine.load_embedding()
+        engine.start()
+
     def close(self) -> None:
         """Stop what is under way and close the engine."""
         self._cancel.set()
@@ -132,20 +172,23 @@ class Boot:
         from ragkit.engine import Engine  # heavy: only here, after the page is up
 
         llm, self._llm = self._llm, None  # from now on it is the slot's alone, which may let it go
-        engine = Engine.open(self._settings, llm=llm, embed_model=self._embed_model)
+        engine = Engine.open(self.settings, llm=llm, embed_model=self._embed_model)
         self._engine = engine
         self.state = "samples"
         self._opened.set()
-        if is_default_library(self._settings) and config.SAMPLES.is_dir():
+        if is_default_library(self.settings) and config.SAMPLES.is_dir():
             engine.seed(config.SAMPLES, progress=self._note, cancel=self._cancel)
         self.state = "ready"
+        self._start_watching(engine)
+        logger.info("ready: profile %s, %d documents", engine.profile, len(engine.documents()))
+        return engine
+
+    def _start_watching(self, engine: Engine) -> None:
         if self._watch:
             from ragkit.watch import Watcher
 
             self._watcher = Watcher(engine, self._watch)
             self._watcher.start()
-        logger.info("ready: profile %s, %d documents", engine.profile, len(engine.documents()))
-        return engine
 
     def _note(self, progress: Progress) -> None:
         self.samples = progress

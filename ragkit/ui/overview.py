@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 class Overview:
     """Looks at the engine whenever it is asked, and draws what it sees in the user's language."""
 
-    def __init__(self, boot: Boot, settings: Settings, *, shared: bool) -> None:
+    def __init__(self, boot: Boot, *, shared: bool) -> None:
         self._boot = boot
-        self._settings = settings
         self._shared = shared
 
     def settled(self) -> bool:
@@ -61,7 +60,7 @@ class Overview:
             documents=engine.documents() if engine else [],
             coverage=engine.coverage() if engine else Coverage(0, 0, 0),
             disk_bytes=engine.disk_use().total if engine else 0,
-            command=sync_command(self._settings),
+            command=sync_command(self._boot.settings),
             privacy=self._privacy(strings),
             semantic=engine is not None and embeds(engine),
             replacement=replacement(engine) if engine else None,
@@ -150,6 +149,8 @@ def search(engine: Engine, strings: Strings) -> str:
     coverage = engine.coverage()
     if engine.embedding.state == "ready" and not coverage.complete:
         return strings("embedding_indexing", done=coverage.embedded, total=coverage.chunks)
+    if engine.embedding.state == "ready" and len(engine.embedding.languages) == 1:
+        return strings(f"embedding_ready_{engine.embedding.languages[0]}")
     return strings(f"embedding_{engine.embedding.state}")
 
 

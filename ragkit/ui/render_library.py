@@ -223,7 +223,7 @@ def drop_note(command: str, strings: Strings) -> str:
     return (
         f'<div id="drop-folder" class="job" role="alert" hidden>{icon(ICON_ALERT, 20)}'
         f'<div class="job-body"><p>{escape(strings("drop_folder"))}</p>'
-        f'<code class="command">{escape(command)}</code></div>{_close(strings)}</div>'
+        f'<code class="command">{escape(command)}</code></div>{close_button(strings)}</div>'
         f'<p class="drop-formats">{escape(strings("drop_formats"))}</p>'
     )
 
@@ -274,7 +274,7 @@ def job_report(report: SyncReport, strings: Strings) -> str:
     return (
         f'<div class="job {"partly" if report.failed else "done"}" role="status"><div class="job-body">'
         f"<p><b>{escape(state)}</b> {escape(told)}</p>{f'<ul>{failures}</ul>' if failures else ''}</div>"
-        f"{_close(strings)}</div>{conflicts}"
+        f"{close_button(strings)}</div>{conflicts}"
     )
 
 
@@ -283,7 +283,7 @@ def job_error(text: str, cause: str, strings: Strings) -> str:
     detail = f'<p class="cause">{escape(cause)}</p>' if cause else ""
     return (
         f'<div class="job failed" role="alert">{icon(ICON_ALERT, 20)}<div class="job-body">'
-        f"<p>{escape(text)}</p>{detail}</div>{_close(strings)}</div>"
+        f"<p>{escape(text)}</p>{detail}</div>{close_button(strings)}</div>"
     )
 
 
@@ -309,7 +309,8 @@ def _conflicts(conflicts: Sequence[Conflict], strings: Strings) -> str:
     )
 
 
-def _close(strings: Strings) -> str:
+def close_button(strings: Strings) -> str:
+    """app.js hides the box that it stands in."""
     label = escape(strings("close"))
     return (
         f'<button type="button" class="row-action" data-close aria-label="{label}" title="{label}">'

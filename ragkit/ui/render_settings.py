@@ -7,22 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Final
 
 from ragkit.choices import Choice, Fit, Wanted
 from ragkit.load_plan import LABELS, DeviceFacts
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, icon, progress_bar
+from ragkit.ui.render_downloads import Fetching, fetching, gigabytes
 from ragkit.ui.slot import ModelStatus
 from ragkit.ui.strings import Strings
-
-_GB: Final = 1 << 30  # as everywhere in ragkit.load_plan
-
-
-def gigabytes(size_bytes: float) -> str:
-    """1932735283 -> '1.8 GB'; below 0.1 GB in MB."""
-    if size_bytes < 0.1 * _GB:
-        return f"{size_bytes / (1 << 20):.0f} MB"
-    return f"{size_bytes / _GB:.1f} GB"
 
 
 def precision_label(wanted: str, strings: Strings) -> str:
@@ -96,7 +87,13 @@ def choices_waiting(text: str) -> str:
 
 
 def choices(
-    listed: Sequence[Choice], status: ModelStatus, wanted: Wanted, strings: Strings, *, moving: bool
+    listed: Sequence[Choice],
+    status: ModelStatus,
+    wanted: Wanted,
+    strings: Strings,
+    downloads: Fetching,
+    *,
+    moving: bool,
 ) -> str:
     """Everything that can answer, and what could once it was downloaded. While `moving` nothing can be chosen."""
     here = [choice for choice in listed if choice.here]
@@ -112,7 +109,7 @@ def choices(
         parts += [
             f"<header><h2>{escape(strings('models_absent'))}</h2></header>"
             f'<p class="models-note">{escape(strings("models_absent_note"))}</p><ul>',
-            *(_absent(choice, wanted, strings) for choice in absent),
+            *(_absent(choice, wanted, downloads, strings) for choice in absent),
             "</ul>",
         ]
     return "".join([*parts, "</section>"])
@@ -148,16 +145,17 @@ def _choice(choice: Choice, status: ModelStatus, wanted: Wanted, strings: String
     )
 
 
-def _absent(choice: Choice, wanted: Wanted, strings: Strings) -> str:
+def _absent(choice: Choice, wanted: Wanted, downloads: Fetching, strings: Strings) -> str:
     name = choice.profile.name
     fit = choice.fits.get(wanted) if choice.fits else None
     size = strings("download_size", size=gigabytes(choice.size_bytes))
     licence = strings("licence_internlm") if name.startswith("internlm/") else choice.licence
     about = " · ".join(filter(None, (size, _languages(choice, strings), licence)))
+    told, button = fetching(name, downloads, choice.id, strings)
     return (
         f'<li class="model absent" data-model="{escape(name)}"><div class="model-body"><h3>{escape(name)}</h3>'
-        f'<p class="model-facts">{escape(about)}</p>{_fit(fit, wanted, strings) if fit else ""}'
-        f'<code class="command">python -m ragkit download {escape(name)}</code></div></li>'
+        f'<p class="model-facts">{escape(about)}</p>{_fit(fit, wanted, strings) if fit else ""}{told}</div>'
+        f'<div class="model-buttons">{button}</div></li>'
     )
 
 
@@ -230,6 +228,17 @@ def _fit(fit: Fit, wanted: Wanted, strings: Strings) -> str:
     else:
         return ""
     return f'<p class="model-fit {fit.state}">{escape(text)}</p>'
+
+
+def answers_told(state: str, text: str, cause: str, strings: Strings) -> str:
+    """What became of a change of the form, or what is to be known of it."""
+    detail = f'<p class="cause">{escape(cause)}</p>' if cause else ""
+    role = "alert" if state == "failed" else "status"
+    reset = (
+        f'<button type="button" class="plain" data-action="reset" title="{escape(strings("ok"))}" '
+        f'data-confirm="{escape(strings("answers_reset_confirm"))}">{escape(strings("answers_reset"))}</button>'
+    )
+    return f'<div class="job {state}"><div class="job-body" role="{role}"><p>{escape(text)}</p>{detail}</div>{reset}</div>'
 
 
 # ── Beside the list ─────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from ragkit.errors import RagkitError
 from ragkit.schema import QUOTES
 from ragkit.ui import render_settings
 from ragkit.ui.boot import Boot
+from ragkit.ui.downloads import Downloads
 from ragkit.ui.events import sent
 from ragkit.ui.strings import Strings
 
@@ -34,9 +35,15 @@ class ModelSettings:
     """The handlers of the tab, for every visitor. Each gives (what is going on, the list, this machine)."""
 
     def __init__(
-        self, boot: Boot, settings: Settings, strings_for: Callable[[gr.Request], Strings], log_file: str
+        self,
+        boot: Boot,
+        settings: Settings,
+        downloads: Downloads,
+        strings_for: Callable[[gr.Request], Strings],
+        log_file: str,
     ) -> None:
         self._boot = boot
+        self._downloads = downloads
         self._settings = settings
         self._strings_for = strings_for
         self._log_file = log_file
@@ -49,7 +56,7 @@ class ModelSettings:
 
     def settled(self) -> bool:
         """Tell that the list will not change by itself."""
-        return not self._looking
+        return not self._looking and not self._downloads.moving
 
     def open(self, precision: str, request: gr.Request) -> Painted:
         """Show the tab, and look at the machine behind it."""
@@ -64,14 +71,19 @@ class ModelSettings:
         """Do what a button of the list says."""
         strings, wanted = self._strings_for(request), _wanted(precision)
         action, _, other = sent(event, "action").partition(":")
+        named = sent(event, "id")
         trouble = ""
         try:
-            if action == "cancel":
+            if action == "cancel" and named:
+                self._downloads.cancel()
+            elif action == "cancel":
                 self._boot.slot.cancel()
+            elif action == "fetch":
+                trouble = "" if self._fetch(named) else strings("download_busy")
             elif action == "look":
                 self._look(0.0)
             elif action in {"load", "unload"}:
-                done = self._switch(action, sent(event, "id"), _wanted(other or wanted))
+                done = self._switch(action, named, _wanted(other or wanted))
                 trouble = "" if done else strings("switch_busy")
         except RagkitError as error:
             trouble = strings.error(error.code)
@@ -83,6 +95,10 @@ class ModelSettings:
         if choice is None or not choice.here:
             return True
         return self._boot.switch(choice.profile, wanted)
+
+    def _fetch(self, choice_id: str) -> bool:
+        choice = self._survey.find(choice_id) if self._survey else None
+        return choice is None or choice.here or self._downloads.start(choice.profile.name)
 
     def _painted(self, wanted: Wanted, strings: Strings, trouble: str = "") -> Painted:
         slot = self._boot.slot
@@ -99,14 +115,16 @@ class ModelSettings:
                 render_settings.choices_waiting(text),
                 render_settings.machine((), self._settings.device, strings),
             )
-        listed = render_settings.choices(survey.choices, slot.status, wanted, strings, moving=slot.moving)
+        listed = render_settings.choices(
+            survey.choices, slot.status, wanted, strings, self._downloads, moving=slot.moving
+        )
         return now, listed, render_settings.machine(survey.devices, self._settings.device, strings)
 
     # ── Behind the page ──
 
     def _answering(self) -> object:
         status = self._boot.slot.status
-        return status.state, status.profile, status.precision
+        return status.state, status.profile, status.precision, self._downloads.finished
 
     def _look(self, fresh_s: float) -> None:
         with self._lock:

@@ -108,6 +108,20 @@ class ModelSlot:
         self._thread.start()
         return True
 
+    def serve(self, engine: Engine) -> bool:
+        """Let what answers answer for another library too. False: a change is under way."""
+        if self._closed.is_set() or not self._changing.acquire(blocking=False):
+            return False
+        try:
+            chosen = self.status.profile
+            if self._llm is not None and chosen is not None:
+                engine.use_model(self._llm, chosen.languages, simple=chosen.simple)
+            elif self._llm is not None:
+                engine.use_model(self._llm)
+        finally:
+            self._changing.release()
+        return True
+
     def cancel(self) -> None:
         """Give the load under way up; quotes answer."""
         self._give_up.set()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ragkit.schema import Language
-from ragkit.ui import strings_library, strings_settings, strings_tester, strings_viewer
+from ragkit.ui import strings_library, strings_machine, strings_settings, strings_tester, strings_viewer
 
 COOKIE: Final = "ragkit-lang"
 """Set by the page before its first request, read by the handlers: the language that the user sees."""
@@ -47,6 +47,8 @@ _EN: Final = {
     "embedding_loading": "semantic search loading…",
     "embedding_indexing": "semantic search {done}/{total}",
     "embedding_ready": "keyword + semantic search",
+    "embedding_ready_en": "keyword search, semantic for English",
+    "embedding_ready_zh": "keyword search, semantic for Chinese",
     "embedding_failed": "keyword search (semantic search failed)",
     # Chat
     "greeting": "Hello, I am your assistant. How can I help you?",
@@ -166,6 +168,8 @@ _ZH: Final = {
     "embedding_loading": "语义检索加载中…",
     "embedding_indexing": "语义检索 {done}/{total}",
     "embedding_ready": "关键词＋语义检索",
+    "embedding_ready_en": "关键词检索，英文另有语义检索",
+    "embedding_ready_zh": "关键词检索，中文另有语义检索",
     "embedding_failed": "关键词检索（语义检索加载失败）",
     "greeting": "你好，我是你的助手，有什么我可以帮助你的吗？",
     "greeting_hint": "回答只依据知识库中的文件，并附上带编号的来源。",
@@ -250,8 +254,18 @@ _ZH: Final = {
 }
 
 TABLES: Final[dict[Language, dict[str, str]]] = {
-    "en": _EN | strings_library.EN | strings_settings.EN | strings_tester.EN | strings_viewer.EN,
-    "zh": _ZH | strings_library.ZH | strings_settings.ZH | strings_tester.ZH | strings_viewer.ZH,
+    "en": _EN
+    | strings_library.EN
+    | strings_settings.EN
+    | strings_machine.EN
+    | strings_tester.EN
+    | strings_viewer.EN,
+    "zh": _ZH
+    | strings_library.ZH
+    | strings_settings.ZH
+    | strings_machine.ZH
+    | strings_tester.ZH
+    | strings_viewer.ZH,
 }
 
 

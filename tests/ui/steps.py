@@ -29,6 +29,13 @@ def open_library(page: Page) -> None:
     expect(page.locator("#documents table, #documents .docs-empty")).to_be_visible()
 
 
+def open_settings(page: Page, part: str = "model") -> None:
+    """Show one of the tabs in Settings."""
+    page.get_by_role("tab").nth(3).click()
+    number = ("model", "answers", "search", "checkup").index(part)
+    page.locator("#settings-tabs").get_by_role("tab").nth(number).click()
+
+
 def drop(page: Page, *files: tuple[str, bytes]) -> None:
     """Put files on the drop zone and wait for what becomes of them."""
     page.locator("#drop input[type=file]").set_input_files(

@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from ragkit import model_facts
 from ragkit.load_plan import DeviceFacts
 from tests import tiny
+from tests.ui import steps
 from tests.ui.conftest import Serve, Site, Visit
 from tests.ui.steps import ask, send
 
@@ -32,7 +33,7 @@ def site(serve: Serve) -> Iterator[Site]:
 
 
 def open_settings(page: Page) -> None:
-    page.get_by_role("tab").last.click()
+    steps.open_settings(page)
     expect(model(page, "acme/tiny")).to_be_visible(timeout=LOAD_MS)
 
 
@@ -56,9 +57,7 @@ def test_a_model_is_loaded_answers_in_a_stream_stops_at_once_and_gives_way_to_qu
     page = visit(site)
     expect(page.locator("#top .badge")).to_contain_text("摘录模式")
     open_settings(page)
-    expect(model(page, "internlm/internlm2-chat-1_8b")).to_contain_text(
-        "python -m ragkit download internlm/internlm2-chat-1_8b"
-    )
+    expect(model(page, "internlm/internlm2-chat-1_8b").locator("button")).to_have_text("下载")
     page.locator("#precision").get_by_label("fp32").check()
     model(page, "acme/tiny").locator("[data-action=load]").click()
     expect(page.locator("#model-now progress")).to_be_visible()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from ragkit import choices
 from ragkit.choices import Choice, Fit
-from ragkit.errors import ModelError
+from ragkit.errors import ModelError, RagkitError
 from ragkit.known_facts import known_facts
 from ragkit.load_plan import INTERNLM2_1_8B, NOTES, DeviceFacts
 from ragkit.profiles import QUOTES_PROFILE, Profile
+from ragkit.transfer import Transfer
 from ragkit.ui import render, render_settings
+from ragkit.ui.render_downloads import Fetching
 from ragkit.ui.slot import ModelStatus
 from ragkit.ui.strings import Strings
 
@@ -38,6 +40,17 @@ def local(name: str = "acme/one", free_gb: float = 12, **profile: object) -> Cho
     return Choice(f"id-{name}", made, size_bytes=3 * GB, fits=fits(free_gb))
 
 
+@dataclass
+class Nothing:
+    """A download that is not, or that stands as it is told."""
+
+    moving: bool = False
+    name: str = ""
+    at: Transfer | None = None
+    cancelling: bool = False
+    error: RagkitError | None = None
+
+
 def ready(choice: Choice, precision: str = "auto") -> ModelStatus:
     return ModelStatus("ready", choice.profile, precision, "fp32, cpu", 8 * GB)
 
@@ -58,8 +71,9 @@ def listed(
     wanted: choices.Wanted = "auto",
     strings: Strings = EN,
     moving: bool = False,
+    downloads: Fetching | None = None,
 ) -> str:
-    return render_settings.choices(rows, status, wanted, strings, moving=moving)
+    return render_settings.choices(rows, status, wanted, strings, downloads or Nothing(), moving=moving)
 
 
 def test_a_model_that_fits_says_what_it_takes_and_can_be_loaded() -> None:
@@ -118,11 +132,11 @@ def test_a_server_is_in_use_by_its_models_name_and_says_where_passages_go() -> N
     assert "Connect" in row(listed(QUOTES, server), "host:8000")
 
 
-def test_what_is_not_here_comes_with_its_size_its_licence_and_the_command() -> None:
+def test_what_is_not_here_comes_with_its_size_its_licence_and_can_be_fetched() -> None:
     absent = replace(local("internlm/internlm2-chat-7b"), here=False, size_bytes=14 * GB)
     html = row(listed(QUOTES, absent), "internlm/internlm2-chat-7b")
     assert "14.0 GB to download" in html and "commercial use on application" in html
-    assert "python -m ragkit download internlm/internlm2-chat-7b" in html and actions(html) == []
+    assert actions(html) == ["fetch"]
     small = replace(local("smollm2-135m", languages=("en",)), here=False, licence="Apache-2.0")
     assert "English only · Apache-2.0" in listed(QUOTES, small)
     assert known_facts("internlm/internlm2-chat-7b")
@@ -229,3 +243,18 @@ def test_the_badge_has_a_bar_while_a_model_loads() -> None:
     loading = render.Status("busy", "Loading acme/one…", "43 %", done=0.43)
     assert '<progress max="100" value="43"' in render.top_bar(loading, EN)
     assert "<progress" not in render.top_bar(replace(loading, done=None), EN)
+
+
+def test_a_download_shows_how_far_it_is_how_fast_and_how_long_it_still_takes() -> None:
+    absent = Choice("id", Profile("local", "acme/far"), here=False, size_bytes=2 * GB)
+    going = Nothing(True, "acme/far", Transfer("model.safetensors", GB, 2 * GB, GB / 100))
+    html = row(listed(QUOTES, absent, downloads=going), "acme/far")
+    assert "1.0 GB / 2.0 GB · 10.7 MB/s · about 2 min left" in html and 'value="50"' in html
+    assert actions(html) == ["cancel"]
+    begun = row(listed(QUOTES, absent, downloads=Nothing(True, "acme/far")), "acme/far")
+    assert "<progress></progress>" in begun
+    other = row(listed(QUOTES, absent, downloads=Nothing(True, "acme/other")), "acme/far")
+    assert actions(other) == [] and "progress" not in other
+    failed = Nothing(name="acme/far", error=ModelError("the hub <is> silent", "Set HF_ENDPOINT."))
+    html = row(listed(QUOTES, absent, downloads=failed), "acme/far")
+    assert "the hub &lt;is&gt; silent" in html and "HF_ENDPOINT" in html and "Try again" in html

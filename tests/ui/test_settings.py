@@ -15,15 +15,21 @@ import pytest
 
 from ragkit import choices, profiles
 from ragkit.config import Settings
-from ragkit.errors import RagkitError
+from ragkit.errors import ModelError, RagkitError
 from ragkit.profiles import Profile
+from ragkit.transfer import Transfer
 from ragkit.ui.boot import Boot
+from ragkit.ui.downloads import Downloads
 from ragkit.ui.settings import ModelSettings
 from ragkit.ui.slot import ModelSlot, ModelStatus
 from ragkit.ui.strings import Strings
 
 REQUEST: Any = None  # the language is all that a handler takes of it
 ONE = Profile("local", "acme/one", path=Path("/secret/one"))
+
+
+def never(name: str, *, progress: object, cancel: object) -> Path:
+    raise AssertionError(f"{name} is not to be fetched")
 
 
 class RecordingBoot:
@@ -71,7 +77,7 @@ def surveyed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 @pytest.fixture
 def tab(boot: RecordingBoot, settings: Settings, surveyed: list[float]) -> ModelSettings:
-    return ModelSettings(boot, settings, lambda request: Strings("en"), "log")  # type: ignore[arg-type]
+    return ModelSettings(boot, settings, Downloads(never), lambda request: Strings("en"), "log")  # type: ignore[arg-type]
 
 
 def until(true: Callable[[], object]) -> None:
@@ -212,7 +218,9 @@ def test_a_look_that_fails_is_said_and_the_next_one_may_work(
 def test_the_settings_that_are_shown_are_those_of_the_start(
     boot: RecordingBoot, settings: Settings, surveyed: list[float]
 ) -> None:
-    tab = ModelSettings(boot, replace(settings, device="cuda:1"), lambda request: Strings("zh"), "log")  # type: ignore[arg-type]
+    tab = ModelSettings(
+        boot, replace(settings, device="cuda:1"), Downloads(never), lambda request: Strings("zh"), "log"
+    )  # type: ignore[arg-type]
     assert "cuda:1" in tab.paint("auto", REQUEST)[2]
 
 
@@ -225,7 +233,7 @@ def test_the_clock_goes_on_when_something_settled_while_it_was_painted_and_never
 
     page: Any = app._Page(Boot(settings), settings, shared=False)
     answers = iter([False, True, True, True])
-    page._models = SimpleNamespace(settled=lambda: next(answers), paint=lambda *_: ("", "", ""))
+    page._settings_tab = SimpleNamespace(settled=lambda: next(answers), paint=lambda *_: ("", "", ""))
     page._overview = SimpleNamespace(
         settled=lambda: True, **dict.fromkeys(("top_bar", "about"), str), documents=lambda *_: ""
     )
@@ -233,3 +241,32 @@ def test_the_clock_goes_on_when_something_settled_while_it_was_painted_and_never
     assert page._tick("auto", Desk(), request)[-1].value == app.TICK_S
     last = page._tick("auto", Desk(), request)[-1]
     assert last.active and last.value == app.IDLE_TICK_S
+
+
+def test_a_download_is_started_by_its_id_one_at_a_time_and_cancelled(
+    boot: RecordingBoot, settings: Settings, surveyed: list[float]
+) -> None:
+    asked: list[str] = []
+
+    def fetch(name: str, *, progress: Callable[[Transfer], None], cancel: Any) -> Path:
+        asked.append(name)
+        progress(Transfer("model.safetensors", 30 << 20, 300 << 20, 1e6))
+        if not cancel.wait(20):
+            raise AssertionError("nobody cancelled")
+        raise ModelError("the download was stopped", "")
+
+    downloads = Downloads(fetch)
+    tab = ModelSettings(boot, settings, downloads, lambda request: Strings("en"), "log")  # type: ignore[arg-type]
+    tab.open("auto", REQUEST)
+    until(tab.settled)
+    press(tab, {"action": "fetch", "id": "id1"})  # it is here
+    press(tab, {"action": "fetch", "id": "nowhere"})
+    assert asked == []
+    press(tab, {"action": "fetch", "id": "id2"})
+    until(lambda: downloads.at)
+    assert "30 MB / 0.3 GB" in tab.paint("auto", REQUEST)[1] and not tab.settled()
+    assert "Another model is being downloaded" in press(tab, {"action": "fetch", "id": "id2"})[0]
+    press(tab, {"action": "cancel", "id": "id2"})
+    until(lambda: not downloads.moving)
+    assert downloads.error is None and asked == ["acme/absent"]
+    downloads.close()

@@ -1,0 +1,115 @@
+"""Settings of the answers: how much is read for one, what is refused, how a model writes. Kept and in force at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import gradio as gr
+
+from ragkit import config
+from ragkit.config import LIMITS
+from ragkit.errors import RagkitError
+from ragkit.ui import render_settings
+from ragkit.ui.boot import Boot
+from ragkit.ui.events import AT_ONCE, html
+from ragkit.ui.strings import Strings
+
+logger = logging.getLogger(__name__)
+
+# In the order of the page; the step of a slider, None for a text.
+FIELDS: Final[dict[str, float | None]] = {
+    "passages": 1,
+    "context_chars": 500,
+    "gate": 0.01,
+    "gate_weak": 0.01,
+    "temperature": 0.05,
+    "max_tokens": 32,
+    "instructions": None,
+}
+_RESET: Final = 'element.addEventListener("ragkit", () => trigger("reset_answers", {}))'
+
+
+class AnswerSettings:
+    """A form whose every change is saved. Several visitors share one engine, and so these settings."""
+
+    def __init__(self, boot: Boot, strings_for: Callable[[gr.Request], Strings]) -> None:
+        self._boot = boot
+        self._strings_for = strings_for
+
+    def build(self, opened: gr.Tab, say: Callable[[str], Any]) -> None:
+        """Put the form on the page; `opened` shows it as it stands."""
+        with gr.Column(elem_id="answers-column"):
+            parts = [self._part(name, step, say) for name, step in FIELDS.items()]
+            told = html("", "answers-told", js=_RESET)
+        opened.select(self.show, None, [*parts, told], **AT_ONCE)
+        told.reset_answers(self.reset, None, [*parts, told], **AT_ONCE)
+        for part in parts:
+            # Not "change": what the server puts into the form is no wish of the user.
+            part.input(self._save, set(parts), told, trigger_mode="always_last", **AT_ONCE)
+        self._parts = dict(zip(parts, FIELDS, strict=True))
+
+    def _part(self, name: str, step: float | None, say: Callable[[str], Any]) -> Any:
+        texts = {
+            "label": say(f"answers_{name}"),
+            "info": say(f"answers_{name}_info"),
+            "elem_id": f"answers-{name}",
+        }
+        least, most = LIMITS[name]
+        value = getattr(self._boot.settings, name)
+        if step is None:
+            return gr.Textbox(value, lines=4, max_lines=12, max_length=int(most), **texts)
+        return gr.Slider(least, most, value=value, step=step, buttons=[], **texts)
+
+    def show(self, request: gr.Request) -> tuple[Any, ...]:
+        """The settings in force."""
+        return (*self._values(), self._told(self._strings_for(request)))
+
+    def _save(self, form: dict[Any, Any], request: gr.Request) -> str:
+        return self.save({self._parts[part]: value for part, value in form.items()}, request)
+
+    def save(self, form: dict[str, Any], request: gr.Request) -> str:
+        """Take what the form holds, from the next question on, and keep it for the next start."""
+        strings, settings = self._strings_for(request), self._boot.settings
+        given = {
+            name: value
+            for name, value in form.items()
+            if value is not None and value != getattr(settings, name)
+        }
+        try:
+            settings = settings.changed("the form", **given)
+        except RagkitError as error:
+            return render_settings.answers_told("failed", strings.error(error.code), str(error), strings)
+        self._boot.use_settings(settings)
+        return self._kept(strings, **{name: getattr(settings, name) for name in given})
+
+    def reset(self, request: gr.Request) -> tuple[Any, ...]:
+        """Back to what ragkit is made with."""
+        strings, settings = self._strings_for(request), self._boot.settings
+        fresh = config.Settings(data_dir=settings.data_dir, kb=settings.kb)
+        self._boot.use_settings(
+            settings.changed("the form", **{name: getattr(fresh, name) for name in FIELDS})
+        )
+        return (*self._values(), self._kept(strings, **dict.fromkeys(FIELDS)))
+
+    def _kept(self, strings: Strings, **values: Any) -> str:
+        try:
+            config.save(self._boot.settings.data_dir, **values)
+        except (OSError, RagkitError) as error:
+            logger.warning("the settings of the answers could not be saved: %s", type(error).__name__)
+            return render_settings.answers_told("failed", strings("answers_unsaved"), str(error), strings)
+        return self._told(strings, saved=True)
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self._boot.settings, name) for name in FIELDS)
+
+    def _told(self, strings: Strings, *, saved: bool = False) -> str:
+        engine = self._boot.peek()
+        chosen = engine.gate.calibration() if engine else None
+        notes = [strings("answers_saved" if saved else "answers_at_once")]
+        if chosen is not None:
+            notes.append(strings("answers_calibrated", gate=f"{chosen.thresholds.refuse:.2f}"))
+        if engine is not None and engine.profile == "quotes":
+            notes.append(strings("answers_quotes"))
+        return render_settings.answers_told("done" if saved else "", " ".join(notes), "", strings)

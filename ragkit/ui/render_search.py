@@ -1,0 +1,178 @@
+"""HTML of the settings of the search by meaning, and of the doctor's report.
+
+Pure functions. Buttons carry an action and the id of a choice, never a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from ragkit.choices import EmbeddingChoice
+from ragkit.errors import RagkitError
+from ragkit.schema import Coverage, EmbeddingStatus
+from ragkit.ui.render import ICON_ALERT, icon, progress_bar
+from ragkit.ui.render_downloads import Fetching, button, fetching, gigabytes
+from ragkit.ui.strings import Strings
+
+if TYPE_CHECKING:
+    from ragkit.doctor.report import Check
+
+_MARKS: Final = {"ok": "✓", "warn": "!", "fail": "✗", "skipped": "–"}
+
+
+# ── Embedding models ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """How the search by meaning stands. `next` counts the vectors of the model that takes over, or of the one
+    that answers; `changing` is the choice that is being loaded."""
+
+    where: str
+    status: EmbeddingStatus
+    coverage: Coverage
+    next: Coverage
+    changing: str = ""
+    trouble: str = ""
+
+
+def embeddings(listed: Sequence[EmbeddingChoice], now: Now, downloads: Fetching, strings: Strings) -> str:
+    """What meaning can be read with, and what becomes of the vectors when another model is taken."""
+    here = [choice for choice in listed if choice.here]
+    absent = [choice for choice in listed if not choice.here]
+    trouble = ""
+    if now.trouble:
+        trouble = (
+            f'<div class="job failed" role="alert">{icon(ICON_ALERT, 20)}<div class="job-body">'
+            f"<p>{escape(now.trouble)}</p></div></div>"
+        )
+    items = "".join(_embedding(choice, now, strings) for choice in here)
+    more = "".join(_absent(choice, downloads, strings) for choice in absent)
+    return (
+        f'{trouble}<section class="models"><header><h2>{escape(strings("embedding_title"))}</h2></header>'
+        f'<p class="models-note">{escape(strings("embedding_note"))}</p><ul>{items}</ul>'
+        f"<header><h2>{escape(strings('embedding_absent'))}</h2></header><ul>{more}</ul></section>"
+    )
+
+
+def _embedding(choice: EmbeddingChoice, now: Now, strings: Strings) -> str:
+    used = choice.where == now.where
+    name = _name(choice, strings)
+    detail = [f'<p class="model-facts">{escape(_facts(choice, strings))}</p>']
+    if choice.problem:
+        detail.append(f'<p class="model-fit short">{escape(choice.problem)}</p>')
+    if used and now.status.state == "failed":
+        detail.append(f'<p class="model-fit short">{escape(f"{now.status.error} {now.status.hint}")}</p>')
+    elif used and now.status.state != "off":
+        detail.append(_vectors(now, name, strings))
+    if now.changing == choice.where:
+        detail.append("<progress></progress>")
+    badge = f'<span class="pill ready">{escape(strings("in_use"))}</span>' if used else ""
+    act = ""
+    if not (used or choice.problem or now.changing):
+        chunks = now.coverage.chunks
+        ask = strings("embedding_confirm", name=name, n=chunks) if choice.where != "off" and chunks else ""
+        label = strings("embedding_off_take" if choice.where == "off" else "embedding_take")
+        act = button("embed", choice.id, label, name, confirm=ask)
+    return _item(name, badge, "".join(detail), act, "used" if used else "")
+
+
+def _vectors(now: Now, name: str, strings: Strings) -> str:
+    if now.status.replacement:
+        text = strings(
+            "embedding_replacing", old=now.status.name, done=now.next.embedded, total=now.next.chunks
+        )
+    elif now.status.state in ("waiting", "loading"):
+        return f'<p class="model-facts">{escape(strings("embedding_loading"))}</p><progress></progress>'
+    else:
+        text = strings("embedding_whole", done=now.next.embedded, total=now.next.chunks)
+    told = f'<p class="model-fit fits">{escape(text)}</p>'
+    return (
+        told if now.next.complete else told + progress_bar(now.next.embedded / max(1, now.next.chunks), name)
+    )
+
+
+def _absent(choice: EmbeddingChoice, downloads: Fetching, strings: Strings) -> str:
+    told, act = fetching(choice.where, downloads, choice.id, strings)
+    size = strings("download_size", size=gigabytes(choice.size_bytes)) if choice.size_bytes else ""
+    facts = " · ".join(filter(None, (size, _facts(choice, strings))))
+    return _item(choice.where, "", f'<p class="model-facts">{escape(facts)}</p>{told}', act, "absent")
+
+
+def _name(choice: EmbeddingChoice, strings: Strings) -> str:
+    if choice.where == "off":
+        return strings("embedding_none")
+    return choice.record.name if choice.record else choice.where
+
+
+def _facts(choice: EmbeddingChoice, strings: Strings) -> str:
+    if choice.where == "off":
+        return strings("embedding_none_long")
+    record = choice.record
+    if record is None:
+        return ""
+    spoken = [strings(f"language_{language}") for language in record.languages]
+    size = strings("embedding_facts", dim=record.dim, tokens=f"{record.max_tokens:,}") if record.dim else ""
+    bundled = strings("embedding_bundled") if choice.where == "auto" else ""
+    return " · ".join(filter(None, (bundled, " + ".join(spoken), size, record.licence)))
+
+
+def _item(name: str, badge: str, detail: str, act: str, css: str) -> str:
+    return (
+        f'<li class="model {css}" data-model="{escape(name)}"><div class="model-body"><h3>{escape(name)}{badge}</h3>'
+        f'{detail}</div><div class="model-buttons">{act}</div></li>'
+    )
+
+
+# ── The doctor ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def report(
+    checks: Sequence[Check] | None, strings: Strings, *, running: bool, error: RagkitError | None = None
+) -> str:
+    """What was looked at so far, by group, each with its remedy; a button to look (again)."""
+    label = strings("checkup_again" if checks else "checkup_start")
+    act = (
+        f'<span role="status">{escape(strings("checkup_running"))}</span>'
+        if running
+        else f'<button type="button" class="primary" data-action="examine">{escape(label)}</button>'
+    )
+    failed = f'<p class="model-fit short">{escape(str(error))}</p>' if error else ""
+    head = (
+        f'<section class="checkup"><header><p>{escape(strings("checkup_about"))}</p>{act}</header>'
+        f"{'<progress></progress>' if running else ''}{failed}"
+    )
+    return f"{head}{_groups(checks, strings) if checks else ''}</section>"
+
+
+def _groups(checks: Sequence[Check], strings: Strings) -> str:
+    from ragkit.doctor.text import (
+        FIX,
+        GROUPS,
+    )  # it was imported when these were made; before, it costs a second
+
+    parts = []
+    for group, heading in GROUPS.items():
+        own = [check for check in checks if check.id.partition(".")[0] == group]
+        if not own:
+            continue
+        items = []
+        for check in own:
+            fix = ""
+            if check.fix:
+                told = check.fix.in_language(strings.language)
+                fix = f'<p class="fix">{escape(FIX.in_language(strings.language))}: <code>{escape(told)}</code></p>'
+            rows = "".join(
+                f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in check.table
+            )
+            state = escape(strings(f"check_{check.state}"))
+            items.append(
+                f'<li class="{check.state}"><i title="{state}" aria-label="{state}" role="img">{_MARKS[check.state]}</i>'
+                f"<div><p>{escape(check.message.in_language(strings.language))}</p>"
+                f"{f'<table>{rows}</table>' if rows else ''}{fix}</div></li>"
+            )
+        parts.append(f"<h2>{escape(heading.in_language(strings.language))}</h2><ul>{''.join(items)}</ul>")
+    return "".join(parts)

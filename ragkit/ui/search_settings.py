@@ -1,0 +1,100 @@
+"""Settings of the search by meaning: which embedding model, and how far its vectors are.
+
+A change is safe: the vectors that are there answer until those of the new model are whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import gradio as gr
+
+from ragkit import choices, config
+from ragkit.errors import RagkitError
+from ragkit.ui import render_search
+from ragkit.ui.boot import Boot
+from ragkit.ui.downloads import Downloads
+from ragkit.ui.events import AT_ONCE, html, sent
+from ragkit.ui.strings import Strings
+from ragkit.ui.task import Task
+
+logger = logging.getLogger(__name__)
+
+_ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("embedding_action", detail))'
+
+
+class SearchSettings:
+    """A list of embedding models; the browser names one by the id of its place there."""
+
+    def __init__(
+        self, boot: Boot, downloads: Downloads, strings_for: Callable[[gr.Request], Strings]
+    ) -> None:
+        self._boot = boot
+        self._downloads = downloads
+        self._strings_for = strings_for
+        self._change: Task[None] = Task()
+
+    def build(self, opened: gr.Tab) -> tuple[gr.HTML, Any]:
+        """Put the list on the page, in `opened`; gives it, and the event after which it changes by itself."""
+        with gr.Column(elem_id="search-column"):
+            listed = html("", "embeddings", js=_ACTION)
+        opened.select(self.paint, None, listed, **AT_ONCE)
+        acted = listed.embedding_action(self.act, None, listed, trigger_mode="multiple", **AT_ONCE)
+        return listed, acted
+
+    def settled(self) -> bool:
+        return not self._change.running
+
+    def paint(self, request: gr.Request) -> str:
+        return self._painted(self._strings_for(request))
+
+    def act(self, event: gr.EventData, request: gr.Request) -> str:
+        """Take the model with this id, fetch it, or stop fetching."""
+        strings = self._strings_for(request)
+        action, named = sent(event, "action"), sent(event, "id")
+        listed = choices.embeddings(self._boot.settings)
+        chosen = next((choice for choice in listed if choice.id == named), None)
+        trouble = ""
+        if action == "cancel":
+            self._downloads.cancel()
+        elif chosen is not None and action == "fetch" and not chosen.here:
+            trouble = "" if self._downloads.start(chosen.where) else strings("download_busy")
+        elif chosen is not None and action == "embed" and chosen.here and not chosen.problem:
+            trouble = "" if self._take(chosen.where) else strings("switch_busy")
+        return self._painted(strings, trouble)
+
+    def _take(self, where: str) -> bool:
+        def work(_note: object, _cancel: threading.Event) -> None:
+            with self._boot.slot.libraries:
+                self._boot.engine(0).change_embedding(where)
+            self._boot.settings = replace(self._boot.settings, embedding=where)
+            try:
+                config.save(self._boot.settings.data_dir, embedding=None if where == "auto" else where)
+            except (OSError, RagkitError) as error:
+                logger.warning(
+                    "the choice of the embedding model could not be saved: %s", type(error).__name__
+                )
+
+        return self._change.start(where, work)
+
+    def _painted(self, strings: Strings, trouble: str = "") -> str:
+        engine = self._boot.peek()
+        if engine is None:
+            return ""
+        if self._change.error is not None and not trouble:
+            trouble = f"{strings('embedding_refused')} {self._change.error}"
+        now = render_search.Now(
+            where=self._boot.settings.embedding,
+            status=engine.embedding,
+            coverage=engine.coverage(),
+            next=engine.embedding_coverage(),
+            changing=self._change.name if self._change.running else "",
+            trouble=trouble,
+        )
+        return render_search.embeddings(
+            choices.embeddings(self._boot.settings), now, self._downloads, strings
+        )

@@ -1,0 +1,120 @@
+"""The settings in a browser: how answers are made, which embedding model, a download, the check-up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from ragkit import config
+from tests.fakes import ScriptedLLM
+from tests.hub import FakeHub
+from tests.tiny_embedding import tiny_embedding
+from tests.ui.conftest import Serve, Site, Visit
+from tests.ui.steps import ask, open_settings
+
+pytestmark = pytest.mark.browser
+
+CHAT = 0
+
+
+@pytest.fixture(scope="module")
+def llm() -> ScriptedLLM:
+    return ScriptedLLM()
+
+
+@pytest.fixture(scope="module")
+def site(serve: Serve, llm: ScriptedLLM) -> Iterator[Site]:
+    yield serve(llm=llm)
+
+
+def test_settings_of_the_answers_hold_at_once_are_kept_and_can_be_reset(
+    visit: Visit, site: Site, llm: ScriptedLLM
+) -> None:
+    page = visit(site, locale="en-GB")
+    llm.enqueue("Within one hour [1].")
+    ask(page, "How soon must I report a lost laptop?")
+    before = page.locator("#sources .src-card").count()
+    assert before > 1
+    open_settings(page, "answers")
+    page.locator("#answers-passages input[type=number]").fill("1")
+    expect(page.locator("#answers-told")).to_contain_text("Saved")
+    page.locator("#answers-temperature input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#answers-instructions textarea").fill("Answer like a pirate.")
+    expect(page.locator("#answers-told")).to_contain_text("Saved")
+    page.get_by_role("tab").nth(CHAT).click()
+    llm.enqueue("Within one hour [1].")
+    ask(page, "How soon must I report a lost laptop?")
+    expect(page.locator("#sources .src-card")).to_have_count(1)
+    assert str(llm.asked[-1][0].content).endswith("Answer like a pirate.")
+    assert llm.options[-1] == {"temperature": 0.05}
+    kept = config.saved(site.settings.data_dir)
+    assert kept == {"passages": 1, "temperature": 0.05, "instructions": "Answer like a pirate."}
+    other = visit(site, locale="en-GB")  # another visitor, or the next start
+    open_settings(other, "answers")
+    expect(other.locator("#answers-passages input[type=number]")).to_have_value("1")
+    other.locator("#answers-told [data-action=reset]").click()
+    other.locator("#confirm button[value=yes]").click()
+    expect(other.locator("#answers-passages input[type=number]")).to_have_value("6")
+    expect(other.locator("#answers-instructions textarea")).to_have_value("")
+    assert config.saved(site.settings.data_dir) == {}
+
+
+def test_a_number_out_of_bounds_changes_nothing(visit: Visit, site: Site) -> None:
+    page = visit(site)
+    open_settings(page, "answers")
+    page.locator("#answers-passages input[type=number]").fill("99")
+    page.wait_for_timeout(500)
+    assert site.boot.engine().settings.passages <= 20
+
+
+def test_an_embedding_model_is_fetched_and_taken_while_the_old_vectors_answer(
+    visit: Visit, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tiny_embedding(tmp_path_factory.mktemp("hub") / "model")
+    files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    site = serve()
+    page = visit(site, locale="en-GB")
+    with FakeHub(files) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        open_settings(page, "search")
+        wanted = page.locator('.model[data-model="BAAI/bge-small-zh-v1.5"]')
+        wanted.locator("[data-action=fetch]").click()
+        expect(wanted.locator("[data-action=embed]")).to_be_visible(timeout=60_000)
+    wanted.locator("[data-action=embed]").click()
+    expect(page.locator("#confirm-text")).to_contain_text("the old ones answer meanwhile")
+    page.locator("#confirm button[value=yes]").click()
+    expect(wanted).to_have_class(re.compile("used"), timeout=60_000)
+    assert config.saved(site.settings.data_dir) == {"embedding": "BAAI/bge-small-zh-v1.5"}
+    expect(wanted).to_contain_text(re.compile(r"Vectors: (\d+) of \1 passages"), timeout=60_000)
+    page.locator(".model", has_text="Words only").locator("[data-action=embed]").click()
+    expect(page.locator("#top .badge-search")).to_have_text("keyword search")
+    page.get_by_role("tab").nth(CHAT).click()
+    expect(ask(page, "How soon must I report a lost laptop?")).to_contain_text("one hour")
+
+
+def test_a_download_that_cannot_be_says_why_and_can_be_tried_again(
+    visit: Visit, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeHub({}) as hub:
+        hub.html = True
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        page = visit(site, locale="en-GB")
+        open_settings(page, "search")
+        wanted = page.locator('.model[data-model="BAAI/bge-m3"]')
+        wanted.locator("[data-action=fetch]").click()
+        expect(wanted.locator(".short")).to_be_visible()
+        expect(wanted.locator("[data-action=fetch]")).to_have_text("Try again")
+
+
+def test_the_check_up_tells_what_it_finds_with_the_remedy(visit: Visit, site: Site) -> None:
+    page = visit(site)
+    open_settings(page, "checkup")
+    page.locator("#checkup [data-action=examine]").click()
+    expect(page.locator("#checkup h2").first).to_have_text("本机环境", timeout=60_000)
+    expect(page.locator("#checkup [data-action=examine]")).to_have_text("重新检查", timeout=90_000)
+    assert page.locator("#checkup li.ok").count() > 5
+    expect(page.locator("#checkup")).to_contain_text("知识库完好")
