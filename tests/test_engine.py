@@ -362,7 +362,7 @@ def test_new_settings_hold_from_the_next_question_on(library: Engine) -> None:
     llm = ScriptedLLM()
     library.use_model(llm)
     llm.enqueue("年假为十天[1]。")
-    before = library.ask("年假和病假是什么？")
+    before = library.ask("年假有多少天？")
     assert len(before.hits) > 1 and llm.options == [{}]
     library.use_settings(
         library.settings.changed(
@@ -370,7 +370,7 @@ def test_new_settings_hold_from_the_next_question_on(library: Engine) -> None:
         )
     )
     llm.enqueue("年假为十天[1]。")
-    assert len(library.ask("年假和病假是什么？").hits) == 1
+    assert len(library.ask("年假有多少天？").hits) == 1
     assert llm.options[1] == {"temperature": 0.7, "max_tokens": 32}
     assert str(llm.asked[1][0].content).endswith("请用敬语。")
     llm.enqueue("你好")
@@ -379,7 +379,7 @@ def test_new_settings_hold_from_the_next_question_on(library: Engine) -> None:
 
 
 def test_a_threshold_of_the_settings_refuses_what_was_answered(library: Engine) -> None:
-    question = "未休的年假怎么办？"
+    question = "年假须有医院证明吗？"
     assert not library.ask(question).refused
     library.use_settings(library.settings.changed("a test", gate=1.0))
     assert library.ask(question).refused

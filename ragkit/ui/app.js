@@ -100,6 +100,15 @@
     preview.style.top = `${above > 8 ? above : at.bottom + 8}px`;
   };
 
+  // Earlier messages come above the others: go to the last of them.
+  const goToEarlier = () => {
+    const box = $("#chatbot .bubble-wrap"), count = () => box.querySelectorAll(".message").length;
+    const height = box.scrollHeight, before = count();
+    const go = () => { box.scrollTop = box.scrollHeight - height - box.clientHeight / 2 };
+    // Twice, because Gradio goes back to the end 300 ms after a change if it was there before.
+    whenThere(() => count() > before, () => { go(); setTimeout(go, 350) });
+  };
+
   // ── The passage in its document ──
 
   // The server renders the dialog; it is opened here, because only showModal() keeps the keyboard inside.
@@ -118,7 +127,9 @@
   };
   // Its list of examples holds buttons, which no list may.
   const noList = () => $("#chatbot .examples[role=list]")?.setAttribute("role", "group");
-  new MutationObserver(() => { openView(); sayEverywhere(); noList() }).observe(document.documentElement, { childList: true, subtree: true });
+  // The field that a question is edited in has no name.
+  const nameEdit = () => $("#chatbot .edit-textarea:not([aria-label])")?.setAttribute("aria-label", $("#ask textarea").placeholder);
+  new MutationObserver(() => { openView(); sayEverywhere(); noList(); nameEdit() }).observe(document.documentElement, { childList: true, subtree: true });
 
   // ── Clicks, keys, drops ──
 
@@ -135,6 +146,7 @@
     if (event.isTrusted && !on("#sources-column, dialog")) closeSources();
     const card = !on(".src-open") && on(".src-card");
     if (card && !getSelection().toString()) { card.classList.toggle("on"); card.classList.remove("picked") }
+    if (on("#earlier")) return goToEarlier();
     if (on("#theme")) return switchTheme();
     if (on("#language")) return switchLanguage(on("#language"));
     if (on("dialog.view [data-action=close]")) return on("dialog.view").close();

@@ -14,19 +14,19 @@ from starlette.middleware import Middleware
 
 from ragkit.config import ASSETS, Settings
 from ragkit.schema import Language
-from ragkit.ui import render, render_library, serving
+from ragkit.ui import earlier, render, render_library, serving
 from ragkit.ui.answers import FIELDS
 from ragkit.ui.boot import Boot
 from ragkit.ui.chat import (
     CONCURRENT_ANSWERS,
     MAX_QUESTION,
-    ChatInterface,
     Conversation,
     after_stop,
     answerer,
     without_deleted,
 )
 from ragkit.ui.events import AT_ONCE, QUIETLY, html
+from ragkit.ui.interface import ChatInterface
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
 from ragkit.ui.scope import Scope
@@ -159,6 +159,7 @@ class _Page:
             with gr.Column(scale=3, elem_id="sources-column"):
                 panel = html(say("sources_empty_panel"), "sources", js=_SOURCE_ACTION)
         with left:
+            more = earlier.build()
             self._chatbot = gr.Chatbot(
                 elem_id="chatbot",
                 label=say("tab_chat"),
@@ -167,6 +168,7 @@ class _Page:
                 height=None,
                 layout="bubble",
                 buttons=["copy"],
+                editable="user",
                 placeholder=say("greeting_block"),  # type: ignore[arg-type]  # Gradio translates it
                 latex_delimiters=[
                     {"left": "$$", "right": "$$", "display": True},
@@ -187,10 +189,11 @@ class _Page:
                 autofocus=True,
             )
             self._scope = Scope(self._boot, say)
-            ChatInterface(
+            chat = ChatInterface(
                 answerer(self._boot, self.strings, self._log_file),
                 placeholder=say("ask"),
-                after=after_stop(self._boot, self.strings),
+                after=earlier.after(after_stop(self._boot, self.strings), self.strings),
+                earlier=more,
                 chatbot=self._chatbot,
                 textbox=box,
                 additional_inputs=[conversation, self._scope.mode, self._scope.places],
@@ -208,7 +211,8 @@ class _Page:
         self._sources = panel
         self._viewer.show_sources(panel, conversation)
         panel.show_turn(self._show_turn, conversation, panel, **AT_ONCE)
-        self._chatbot.clear(self._show_nothing, None, panel, **AT_ONCE)
+        earlier.connect(more, conversation, self._chatbot, chat.chatbot_state, self.strings)
+        self._chatbot.clear(self._forget, conversation, [panel, more], **AT_ONCE)
         self._chatbot.undo(self._show_nothing, None, panel, **AT_ONCE)
 
     def _example_questions(self, language: Language, number: int = 3) -> list[str]:
@@ -223,13 +227,20 @@ class _Page:
     def _show_nothing(self, request: gr.Request) -> str:
         return render.sources_empty(self.strings(request))
 
+    def _forget(self, conversation: Conversation, request: gr.Request) -> tuple[str, Any]:
+        conversation.forget()
+        return self._show_nothing(request), earlier.offer(conversation, self.strings(request))
+
     def _show_turn(self, conversation: Conversation, event: gr.EventData, request: gr.Request) -> str:
         turn = event._data.get("turn") if isinstance(event._data, dict) else None
         strings = self.strings(request)
         exchange = conversation.exchanges.get(turn) if isinstance(turn, str) else None
         if exchange is None:
             return render.sources_message(strings("sources_gone"))
-        answer = without_deleted(exchange.answer, self._boot.engine())
+        engine = self._boot.engine()
+        if exchange.kb != engine.settings.kb:
+            return render.sources_message(strings("sources_elsewhere", name=exchange.kb.name))
+        answer = without_deleted(exchange.answer, engine)
         return render.sources(exchange.turn, answer, strings, done=exchange.done, semantic=False)
 
     # ── Knowledge base ──

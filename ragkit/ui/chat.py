@@ -10,13 +10,12 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import gradio as gr
-from gradio.i18n import I18nData
 
 from ragkit import log
 from ragkit.errors import RagkitError
@@ -24,7 +23,6 @@ from ragkit.schema import Answer, Delta, Done, Event, Filters, Retrieved, Turn
 from ragkit.ui import markup, render
 from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
-from ragkit.ui.events import AT_ONCE
 from ragkit.ui.strings import Strings
 
 if TYPE_CHECKING:
@@ -36,8 +34,9 @@ Mode = Literal["documents", "model", "both"]
 Message = dict[str, Any]  # one of Gradio's, {"role", "content", "metadata"}
 
 THROTTLE_S: Final = 0.09  # a yield costs the browser a repaint: 2,000 of them took it 12 s, at this pace none
-MAX_MESSAGES: Final = 40  # shown; at 200 a page repaints at 7 frames a second
-MAX_TURNS: Final = 40  # whose sources are kept: twice what is shown, because retries leave some behind
+MAX_MESSAGES: Final = 40  # mounted; at 200 a page repaints at 7 frames a second
+MAX_TURNS: Final = 500  # kept, with their sources
+MAX_HISTORY: Final = 20  # turns that the engine is told
 MAX_QUESTION: Final = 4000  # characters; the rest of a longer one is not read
 STOP_WAIT_S: Final = 3.0
 CONCURRENT_ANSWERS: Final = 4  # quotes run side by side; a language model has a lock of its own
@@ -55,13 +54,17 @@ class Exchange:
     began: bool = False
     alone: Answer | None = None  # what the model says without documents, where both were asked for
     result: Answer | None = None  # set by the thread that answers, also when nobody follows it any more
+    kb: Path = Path()  # the knowledge base that was asked
+    ended: bool = False  # in whatever way: its handler is through
 
 
 @dataclass(slots=True)
 class Conversation:
-    """The exchanges of one browser tab, by turn. Changed in place: Gradio keeps the object itself."""
+    """The exchanges of one browser tab, by turn, in order: the first `hidden` are not mounted on the page, the
+    others are. Changed in place: Gradio keeps the object itself."""
 
     exchanges: dict[str, Exchange] = field(default_factory=dict)
+    hidden: int = 0
 
     def begin(self, question: str) -> Exchange:
         """Open an exchange with an id that no document or model can know beforehand."""
@@ -69,73 +72,52 @@ class Conversation:
         self.exchanges[exchange.turn] = exchange
         while len(self.exchanges) > MAX_TURNS:
             del self.exchanges[next(iter(self.exchanges))]
+            self.hidden = max(0, self.hidden - 1)
         return exchange
 
+    def count(self, messages: Sequence[Message]) -> list[int]:
+        """Take from what is mounted how much is hidden before it; give the places of the mounted turns."""
+        place = {turn: at for at, turn in enumerate(self.exchanges)}
+        ids = [(message.get("metadata") or {}).get("id") for message in messages]
+        mounted = [place[turn] for turn in ids if turn in place]
+        self.hidden = min(mounted, default=self.hidden)
+        return mounted
+
+    def follow(self, messages: Sequence[Message]) -> None:
+        """Forget the turns after the last that is mounted: they were undone, retried or edited away."""
+        kept = max(self.count(messages), default=self.hidden - 1) + 1
+        for turn in list(self.exchanges)[kept:]:
+            del self.exchanges[turn]
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.exchanges.clear()
+        self.hidden = 0
+
+    def busy(self) -> bool:
+        """Whether an answer is being made."""
+        last = next(reversed(self.exchanges.values()), None)
+        return last is not None and not last.ended
+
     def plain(self, message: Message) -> str:
-        """The text of a message without links and remarks."""
-        exchange = self.exchanges[message["metadata"]["id"]]
+        """The text of a message without links and remarks; "" once the conversation was cleared."""
+        exchange = self.exchanges.get(message["metadata"]["id"])
+        if exchange is None:
+            return ""
         own = f"{exchange.alone.text}\n\n---\n\n" if exchange.alone else ""
         return own + (exchange.answer.text or exchange.error)
 
-    def history(self, messages: Sequence[Message]) -> list[Turn]:
-        """The turns that the shown messages stand for. Their text is ours, not what the browser sent."""
-        ids = [(message.get("metadata") or {}).get("id") for message in messages]
-        kept = [self.exchanges[turn] for turn in ids if turn in self.exchanges]
-        return [
+    def history(self, kb: Path) -> list[Turn]:
+        """The last turns with the knowledge base `kb`, hidden ones too. Their text is ours, not what the browser
+        sent."""
+        turns = [
             Turn(
                 exchange.answer.question, exchange.answer.text, exchange.answer.hits, exchange.answer.searched
             )
-            for exchange in kept
-            if exchange.answer.text
+            for exchange in self.exchanges.values()
+            if exchange.answer.text and exchange.kb == kb
         ]
-
-
-class ChatInterface(gr.ChatInterface):
-    """Gradio's, with four repairs: placeholder, what is shown after a stop, length of the shown history, plain
-    text for API callers."""
-
-    def __init__(
-        self,
-        fn: Callable[..., Iterator[tuple[Message, object]]],
-        *,
-        placeholder: I18nData,
-        after: Callable[..., tuple[object, object, object]],
-        **options: Any,
-    ):
-        self._placeholder = placeholder
-        self._after = after
-        super().__init__(fn, **options)
-
-    def _setup_stop_events(self, event_triggers: Any, events_to_cancel: Any, after_success: Any) -> None:
-        # Gradio 6.31 blanks the placeholder when a question is sent, and never brings it back.
-        super()._setup_stop_events(event_triggers, events_to_cancel, after_success)
-        for event in events_to_cancel:
-            event.then(
-                lambda: gr.Textbox(placeholder=self._placeholder),
-                None,
-                self.textbox,
-                api_visibility="private",
-                queue=False,
-                show_progress="hidden",
-            )
-            # Runs after a stop too, which closes the handler before it could say anything.
-            event.then(
-                self._after,
-                [self.additional_inputs[0], self.chatbot],
-                [self.chatbot, self.chatbot_state, *self.additional_outputs],
-                **AT_ONCE,
-            )
-
-    def _append_message_to_history(self, message: Any, history: Any, role: Any = "user") -> Any:
-        return super()._append_message_to_history(message, history, role)[-MAX_MESSAGES:]
-
-    async def _stream_fn(
-        self, message: Any, history: Any, conversation: Conversation, *args: Any
-    ) -> AsyncGenerator[tuple[Any, ...], None]:
-        # The first output is what /chat gives back to an API caller; the page reads only the history.
-        async with aclosing(super()._stream_fn(message, history, conversation, *args)) as steps:
-            async for reply, *others in steps:
-                yield conversation.plain(reply), *others
+        return turns[-MAX_HISTORY:]
 
 
 def answerer(
@@ -152,13 +134,16 @@ def answerer(
         request: gr.Request,
     ) -> Iterator[tuple[Message, object]]:
         strings = strings_for(request)
+        conversation.follow(history)
         exchange = conversation.begin(question[:MAX_QUESTION])
         stop = threading.Event()
         try:
             while not boot.wait(0.2):
                 yield waiting(exchange, strings), render.sources_message(strings("state_opening"))
             how = How(mode, tuple(places or ()))
-            yield from _stream(boot.engine(), exchange, conversation.history(history), how, stop, strings)
+            engine = boot.engine()
+            exchange.kb = engine.settings.kb
+            yield from _stream(engine, exchange, conversation.history(exchange.kb), how, stop, strings)
         except RagkitError as error:
             logger.warning("an answer failed: %s", error.code)
             exchange.error = strings.error(error.code)
@@ -171,6 +156,7 @@ def answerer(
             exchange.halted = True
             raise
         finally:
+            exchange.ended = True
             stop.set()  # runs on Gradio's event loop when the user stops: nothing here may block
 
     return answer

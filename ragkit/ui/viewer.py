@@ -101,7 +101,11 @@ class Viewer:
         """The document and the passage of a place, and what to mark in it. Raises RagkitError."""
         exchange = conversation.exchanges.get(found[1])
         number = int(found[2])
-        if exchange is None or not 1 <= number <= len(exchange.answer.hits):
+        if (
+            exchange is None
+            or exchange.kb != self._boot.engine(0).settings.kb
+            or not 1 <= number <= len(exchange.answer.hits)
+        ):
             raise RagkitError("The sources of this answer are no longer kept.", "Ask again.")
         hit = exchange.answer.hits[number - 1]
         document = self._boot.engine(0).document(hit.doc_id)

@@ -19,6 +19,7 @@ from ragkit.ui.boot import Boot
 from tests.fakes import ScriptedLLM, WordEmbedding
 
 if TYPE_CHECKING:
+    from gradio import Blocks
     from playwright.sync_api import Browser, Page
 
 TIMEOUT_MS = 15_000
@@ -31,6 +32,7 @@ class Site:
     url: str
     boot: Boot
     settings: Settings
+    app: Blocks
 
 
 Serve = Callable[..., Site]
@@ -61,7 +63,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             if start:
                 boot.start()
                 assert boot.wait(60)
-            return Site(served.url.rstrip("/"), boot, settings)
+            return Site(served.url.rstrip("/"), boot, settings, app)
 
         yield make
 

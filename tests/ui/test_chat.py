@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from ragkit.schema import Answer, Citation, Coverage, Delta, Done, Hit, Retrieved, Turn
-from ragkit.ui import chat
-from ragkit.ui.chat import Conversation, Exchange
+from ragkit.ui import chat, earlier
+from ragkit.ui.chat import Conversation, Exchange, Message
 from ragkit.ui.strings import Strings
 
 EN = Strings("en")
@@ -15,6 +18,17 @@ CITATION = Citation(1, 1, "uploads/a.md", None, (), 0, 5, "Text.")
 def exchange(**changes: object) -> Exchange:
     answer = Answer("Q", "So it is [1].", "quotes", hits=(HIT,), citations=(CITATION,), **changes)  # type: ignore[arg-type]
     return Exchange("t1", answer, done=True)
+
+
+def talk(turns: int, hidden: int = 0) -> Conversation:
+    made = {f"t{at}": replace(exchange(), turn=f"t{at}", ended=True) for at in range(turns)}
+    for at, one in enumerate(made.values()):
+        one.answer = replace(one.answer, question=f"Q{at}")
+    return Conversation(made, hidden)
+
+
+def mounted(conversation: Conversation) -> list[Message]:
+    return earlier.mounted(conversation, EN)
 
 
 def test_events_build_the_exchange_up() -> None:
@@ -28,19 +42,51 @@ def test_events_build_the_exchange_up() -> None:
 
 def test_history_is_what_the_server_kept_not_what_the_browser_sends() -> None:
     conversation = Conversation({"t1": exchange()})
-    sent = [
-        {"role": "user", "content": "forged"},
-        {"role": "assistant", "content": "forged", "metadata": {"id": "t1"}},
-        {"role": "assistant", "content": "invented", "metadata": {"id": "never"}},
-        {"role": "assistant", "content": "bare", "metadata": None},
-    ]
-    assert conversation.history(sent) == [Turn("Q", "So it is [1].", exchange().answer.hits)]
+    conversation.follow(
+        [
+            {"role": "user", "content": "forged"},
+            {"role": "assistant", "content": "forged", "metadata": {"id": "t1"}},
+            {"role": "assistant", "content": "invented", "metadata": {"id": "never"}},
+            {"role": "assistant", "content": "bare", "metadata": None},
+        ]
+    )
+    assert conversation.history(Path()) == [Turn("Q", "So it is [1].", exchange().answer.hits)]
+
+
+def test_history_is_of_the_last_turns_also_of_those_that_are_hidden() -> None:
+    conversation = talk(30, hidden=25)
+    conversation.follow(mounted(conversation))
+    assert [turn.question for turn in conversation.history(Path())] == [f"Q{at}" for at in range(10, 30)]
 
 
 def test_only_the_last_exchanges_are_kept() -> None:
-    conversation = Conversation()
-    made = [conversation.begin(str(number)).turn for number in range(chat.MAX_TURNS + 5)]
-    assert list(conversation.exchanges) == made[5:]
+    conversation = Conversation(hidden=3)
+    made = [conversation.begin(str(number)).turn for number in range(chat.MAX_TURNS + 2)]
+    assert list(conversation.exchanges) == made[2:] and conversation.hidden == 1
+
+
+def test_what_was_undone_on_the_page_is_forgotten_and_what_is_hidden_is_not() -> None:
+    conversation = talk(6, hidden=2)
+    conversation.follow(mounted(conversation)[:-2])
+    assert list(conversation.exchanges) == ["t0", "t1", "t2", "t3", "t4"] and conversation.hidden == 2
+    conversation.follow([])  # all that was mounted
+    assert list(conversation.exchanges) == ["t0", "t1"] and conversation.hidden == 2
+    conversation.forget()
+    assert not conversation.exchanges and not conversation.hidden
+
+
+def test_what_is_hidden_follows_what_is_mounted() -> None:
+    conversation = talk(6)
+    conversation.count(mounted(conversation)[6:])
+    assert conversation.hidden == 3
+
+
+def test_a_conversation_is_busy_until_its_last_answer_is_through() -> None:
+    conversation = talk(2)
+    assert not conversation.busy()
+    conversation.begin("Q")
+    assert conversation.busy()
+    assert not Conversation().busy()
 
 
 def test_a_message_carries_its_turn_and_a_way_to_its_sources() -> None:
@@ -73,3 +119,5 @@ def test_a_program_gets_the_text_or_the_error() -> None:
     assert conversation.plain(message) == "So it is [1]."
     conversation.exchanges["t1"] = Exchange("t1", Answer("Q", "", "quotes"), error="failed")
     assert conversation.plain(message) == "failed"
+    conversation.forget()
+    assert conversation.plain(message) == ""

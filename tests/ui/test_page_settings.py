@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from ragkit import config
+from ragkit import config, embedding_records
+from tests import tiny_embedding
 from tests.fakes import ScriptedLLM
 from tests.hub import FakeHub
-from tests.tiny_embedding import tiny_embedding
 from tests.ui.conftest import Serve, Site, Visit
 from tests.ui.steps import ask, open_settings
 
@@ -74,7 +74,9 @@ def test_a_number_out_of_bounds_changes_nothing(visit: Visit, site: Site) -> Non
 def test_an_embedding_model_is_fetched_and_taken_while_the_old_vectors_answer(
     visit: Visit, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tiny_embedding(tmp_path_factory.mktemp("hub") / "model")
+    record = embedding_records.find_known("BAAI/bge-small-zh-v1.5")
+    assert record is not None
+    folder = tiny_embedding.known(tmp_path_factory.mktemp("hub"), record)
     files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     site = serve()
     page = visit(site, locale="en-GB")
