@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import expect
@@ -30,6 +31,13 @@ def site(serve: Serve, llm: ScriptedLLM) -> Iterator[Site]:
     yield serve(llm=llm)
 
 
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_settings_of_the_answers_hold_at_once_are_kept_and_can_be_reset(
     visit: Visit, site: Site, llm: ScriptedLLM
 ) -> None:
@@ -44,15 +52,14 @@ def test_settings_of_the_answers_hold_at_once_are_kept_and_can_be_reset(
     page.locator("#answers-temperature input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     page.locator("#answers-instructions textarea").fill("Answer like a pirate.")
-    expect(page.locator("#answers-told")).to_contain_text("Saved")
+    wanted = {"passages": 1, "temperature": 0.05, "instructions": "Answer like a pirate."}
+    until(lambda: config.saved(site.settings.data_dir) == wanted)
     page.get_by_role("tab").nth(CHAT).click()
     llm.enqueue("Within one hour [1].")
     ask(page, "How soon must I report a lost laptop?")
     expect(page.locator("#sources .src-card")).to_have_count(1)
     assert str(llm.asked[-1][0].content).endswith("Answer like a pirate.")
     assert llm.options[-1] == {"temperature": 0.05}
-    kept = config.saved(site.settings.data_dir)
-    assert kept == {"passages": 1, "temperature": 0.05, "instructions": "Answer like a pirate."}
     other = visit(site, locale="en-GB")  # another visitor, or the next start
     open_settings(other, "answers")
     expect(other.locator("#answers-passages input[type=number]")).to_have_value("1")
@@ -82,6 +89,7 @@ def test_an_embedding_model_is_fetched_and_taken_while_the_old_vectors_answer(
     page = visit(site, locale="en-GB")
     with FakeHub(files) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(config, "_OFFLINE", False)
         open_settings(page, "search")
         wanted = page.locator('.model[data-model="BAAI/bge-small-zh-v1.5"]')
         wanted.locator("[data-action=fetch]").click()
@@ -104,6 +112,7 @@ def test_a_download_that_cannot_be_says_why_and_can_be_tried_again(
     with FakeHub({}) as hub:
         hub.html = True
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(config, "_OFFLINE", False)
         page = visit(site, locale="en-GB")
         open_settings(page, "search")
         wanted = page.locator('.model[data-model="BAAI/bge-m3"]')
