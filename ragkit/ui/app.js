@@ -67,6 +67,12 @@
     card.focus({ preventScroll: true });
   };
 
+  const toggleScore = (button) => {
+    const parts = button.closest(".src-card").querySelector(".score-parts");
+    parts.hidden = !parts.hidden;
+    button.setAttribute("aria-expanded", String(!parts.hidden));
+  };
+
   const followLink = (link) => {
     const [, turn, number] = partsOf(link);
     if (!turn) return;
@@ -144,7 +150,8 @@
     }
     if (on("#ask .submit-button") && isBlank()) return event.stopPropagation();
     if (event.isTrusted && !on("#sources-column, dialog")) closeSources();
-    const card = !on(".src-open") && on(".src-card");
+    if (on(".src-score")) return toggleScore(on(".src-score"));
+    const card = !on(".src-open, .score-parts") && on(".src-card");
     if (card && !getSelection().toString()) { card.classList.toggle("on"); card.classList.remove("picked") }
     if (on("#earlier")) return goToEarlier();
     if (on("#theme")) return switchTheme();

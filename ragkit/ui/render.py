@@ -223,7 +223,8 @@ def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bo
             f'<span class="src-n">{number}</span><span class="src-doc">{escape(strings("source_deleted"))}</span></div></li>'
         )
     name = PurePosixPath(hit.source).name
-    score = strings("score", score=f"{hit.score:.2f}")
+    score = strings("score", score=_number(hit.score))
+    parts = escape(strings("score_open", score=score))
     marks = (
         cited_marks(answer, number)
         if cited
@@ -235,15 +236,39 @@ def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bo
     return f"""<li class="src-card{" uncited" if dashed else ""}" id="src-{turn}-{number}" tabindex="0">
 <div class="src-head"><span class="src-n" aria-label="{escape(strings("source", n=number))}">{number}</span>
 <span class="src-doc" title="{escape(hit.source)}">{escape(name)}</span>
-<span class="src-score" title="{escape(score)}"><span class="bar" style="--v:{_percent(hit)}%"></span></span>
+<button type="button" class="src-score" aria-expanded="false" title="{escape(score)}" aria-label="{parts}"
+>{_bar(hit.score)}</button>
 <button type="button" class="src-open" data-action="open" data-id="{turn}-{number}" title="{see}" aria-label="{see}"
 >{icon(ICON_PAGES, 16)}</button></div>
+{_score_parts(hit, strings)}
 {f'<div class="src-where">{escape(where)}</div>' if where else ""}
 {passage(hit.text, marks, "cited" if cited else "term")}</li>"""
 
 
-def _percent(hit: Hit) -> int:
-    return round(100 * min(1.0, max(0.0, hit.score)))
+def _score_parts(hit: Hit, strings: Strings) -> str:
+    """What a passage is ranked by, opened by app.js. BM25 and a reranker's figures have no upper end: no bar."""
+    rows = (
+        ("score_relevance", hit.score, _bar(hit.score)),
+        ("score_words", hit.lexical, ""),
+        ("score_meaning", hit.dense, _bar(hit.dense)),
+        ("score_fused", hit.fused, _bar(hit.fused)),
+        ("score_rerank", hit.rerank, ""),
+    )
+    absent = f'–<span class="hidden-text">{escape(strings("score_absent"))}</span>'
+    items = "".join(
+        f"<div><dt>{escape(strings(key))}</dt><dd>{bar}{absent if value is None else _number(value)}</dd></div>"
+        for key, value, bar in rows
+    )
+    return f'<dl class="score-parts" hidden>{items}</dl>'
+
+
+def _bar(value: float | None) -> str:
+    percent = None if value is None else round(100 * min(1.0, max(0.0, value)))
+    return "" if percent is None else f'<span class="bar" style="--v:{percent}%"></span>'
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
 
 
 @dataclass(frozen=True, slots=True)

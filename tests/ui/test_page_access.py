@@ -39,6 +39,8 @@ def test_axe_finds_nothing_on_any_tab(visit: Visit, site: Site, locale: str, the
     assert violations(page) == []
     answer = ask(page, "xtuner是什么？")
     answer.locator("a.cite").first.click()
+    page.locator(".src-card.on .src-score").click()
+    expect(page.locator(".src-card.on .score-parts")).to_be_visible()
     page.wait_for_timeout(300)
     assert violations(page) == []
     page.locator(".src-card.on .src-open").click()

@@ -112,6 +112,30 @@ def test_a_question_in_a_language_that_no_document_has_is_told_so(
     expect(page.locator("#sources .verdict.refused h2")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1280, 1000, 390])
+def test_a_score_tells_its_parts_when_asked(
+    visit: Visit, falcon: Site, model: ScriptedLLM, width: int
+) -> None:
+    page = visit(falcon, locale="en-GB", width=width)
+    model.enqueue("The Falcon camera was built in Oslo in 1987 [1].")
+    answer = ask(page, "Where was the Falcon camera built?")
+    answer.locator("a.cite-all").click()
+    card = page.locator("#sources .src-card").first
+    button = card.get_by_role("button", name=re.compile(r"relevance \d\.\d\d: what it is made of"))
+    parts = card.locator(".score-parts")
+    expect(parts).not_to_be_visible()
+    button.click()
+    expect(parts).to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    expect(parts.locator("dd").nth(1)).to_have_text(re.compile(r"^\d+\.\d\d$"))
+    expect(parts.locator("dd").last).to_have_text(re.compile("^–"))
+    parts.click()
+    expect(card).not_to_have_class(re.compile(r"\bon\b"))
+    button.press("Enter")
+    expect(parts).not_to_be_visible()
+    expect(card).not_to_have_class(re.compile(r"\bon\b"))
+
+
 # ── How it is asked ──
 
 

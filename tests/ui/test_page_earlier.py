@@ -80,6 +80,7 @@ def test_a_long_conversation_is_mounted_piece_by_piece(visit: Visit, long: Site,
         more.click()
         expect(messages(page)).to_have_count(mounted)
         expect(more).to_have_text(f"Show {left} earlier messages")
+    expect(page.get_by_text("What is XTuner, part 79?")).to_be_in_viewport()
     expect(page.get_by_text("What is XTuner, part 60?")).to_be_visible()
     bots(page).first.locator("a.cite").first.click()
     expect(page.locator("#sources .src-question")).to_have_text("What is XTuner, part 60?")

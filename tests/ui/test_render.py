@@ -55,6 +55,33 @@ def test_a_card_says_where_its_passage_stands() -> None:
     assert "第 3 页 · 第一章 › 简介" in panel(ANSWER)
 
 
+def score_rows(**scores: float | None) -> list[tuple[str, str]]:
+    html = panel(replace(ANSWER, hits=(replace(hit(), **scores),)))  # type: ignore[arg-type]
+    rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html)
+    assert len(rows) == 5
+    return [(re.sub(r"（.*", "", name), told) for name, told in rows]
+
+
+def test_the_parts_of_a_score_are_there_but_closed() -> None:
+    html = panel(ANSWER)
+    assert html.count('<dl class="score-parts" hidden>') == html.count('aria-expanded="false"') == 2
+
+
+def test_a_score_is_told_by_its_parts_with_a_bar_where_the_range_has_an_end() -> None:
+    rows = score_rows(score=0.876, lexical=12.345, dense=-0.2, fused=0.5, rerank=3.25)
+    bars = ['<span class="bar" style="--v:88%"></span>', "", '<span class="bar" style="--v:0%"></span>']
+    bars += ['<span class="bar" style="--v:50%"></span>', ""]
+    numbers = ["0.88", "12.35", "-0.20", "0.50", "3.25"]
+    assert [told for _, told in rows] == [bar + number for bar, number in zip(bars, numbers, strict=True)]
+    assert [name for name, _ in rows] == ["相关度", "关键词", "语义", "关键词与语义融合", "重排模型"]
+
+
+def test_a_leg_that_was_off_is_told_as_such() -> None:
+    off = '–<span class="hidden-text">未启用，或未列出该段落</span>'
+    rows = dict(score_rows(score=0.9, lexical=1.0, dense=None, fused=None, rerank=None))
+    assert [rows[name] for name in ("语义", "关键词与语义融合", "重排模型")] == [off] * 3
+
+
 @pytest.mark.parametrize("field", ["text", "source", "question", "heading"])
 def test_text_from_outside_is_escaped_in_the_cards(field: str) -> None:
     answer = ANSWER
