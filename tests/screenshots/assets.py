@@ -18,9 +18,10 @@ from tests.screenshots.sites import Sites
 from tests.screenshots.windows import SIZES, Window, settle, window
 from tests.ui.steps import ask, open_library, row, send
 
-DEMO_SIZE: Final = (960, 600)
+DEMO_SIZE: Final = (1280, 800)
+DEMO_SHOWN: Final = (960, 600)
 COLOURS: Final = 256
-WEBP_QUALITY: Final = 72
+WEBP_QUALITY: Final = 80
 NOTE: Final = (
     "office-move.md",
     b"# Office move\n\nWe move to the new office at 18 Harbour Street on 2 March. "
@@ -33,11 +34,11 @@ QUESTION: Final = "When do we move to the new office?"
 _POINTER: Final = """() => {
     const hand = document.createElement("div");
     hand.id = "demo-hand";
-    hand.style.cssText = "position:fixed;z-index:9999;left:700px;top:560px;pointer-events:none";
+    hand.style.cssText = "position:fixed;z-index:9999;left:900px;top:700px;pointer-events:none";
     hand.innerHTML = '<svg width="22" height="26" viewBox="0 0 22 26"><path d="M2 1v19l5-4 3 8 4-2-3-7h7z"' +
         ' fill="#111" stroke="#fff" stroke-width="1.6"/></svg><b></b>';
     hand.lastChild.style.cssText = "position:absolute;left:18px;top:20px;padding:5px 10px;border-radius:8px;" +
-        "white-space:nowrap;font:13px system-ui;background:#0f766e;color:#fff;display:none";
+        "white-space:nowrap;font:15px system-ui;background:#0f766e;color:#fff;display:none";
     document.body.append(hand);
 }"""
 
@@ -47,8 +48,8 @@ def write_assets(browser: Browser, sites: Sites, folder: Path = ASSETS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     site, size = sites("quotes"), SIZES[1440]
     with window(browser, site, "en", "light", size) as at:
-        ask(at.page, "When should I take the train?")
         ask(at.page, "How soon must I report a lost laptop?")
+        ask(at.page, "When should I take the train?")
         cite(at)
         keep(at.page, folder / "screenshot.png")
     with window(browser, site, "zh", "dark", size) as at:
@@ -133,6 +134,7 @@ class Film:
 
     def _shoot(self, duration_ms: int) -> None:
         picture = Image.open(BytesIO(self._page.screenshot())).convert("RGB")
+        picture = picture.resize(DEMO_SHOWN, Image.Resampling.LANCZOS)
         if self._frames and self._frames[-1][0] == picture:
             duration_ms += self._frames.pop()[1]
         self._frames.append((picture, duration_ms))

@@ -162,10 +162,12 @@ def scope_open(at: Window) -> None:
 @once("zh", "light")
 def scoped_to_files(at: Window) -> None:
     page = at.page
-    page.locator("#scope input").first.click()
     for name in ("xtuner_zh.md", "handbook_zh.docx"):
+        page.locator("#scope input").first.click()
         page.get_by_role("option", name=name).first.click()
-    page.keyboard.press("Escape")
+        expect(page.locator("#scope")).to_contain_text(name)
+        page.keyboard.press("Escape")
+        page.locator("#ask textarea").click()
     ask(page, METHODS[0])
 
 

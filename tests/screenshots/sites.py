@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +21,6 @@ from tests.fakes import ScriptedLLM, WordEmbedding
 
 WAIT_S: Final = 120
 FIRST_PORT: Final = 18860
-HELD_AFTER: Final = 38  # of the 43 passages of the samples; the first batch is stored by then
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,16 @@ class Site:
 
 
 class HeldEmbedding(WordEmbedding):
-    """Stands still after some passages, until it is let go."""
+    """Stands still from `hold` to `let_go`."""
 
     _go: threading.Event = PrivateAttr(default_factory=threading.Event)
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        if len(self.embedded) >= HELD_AFTER:
-            self._go.wait()
+        self._go.wait()
         return super()._get_text_embedding(text)
+
+    def hold(self) -> None:
+        self._go.clear()
 
     def let_go(self) -> None:
         self._go.set()
@@ -102,8 +104,8 @@ class Sites:
         return Site(served.url.rstrip("/"), boot, settings, llm)
 
 
-def _quotes(sites: Sites, kind: str) -> Site:
-    site = sites.serve(kind, bundled=True)
+def embedded(site: Site) -> Site:
+    """The same, when all its passages have vectors."""
     pause = threading.Event()
     for _ in range(WAIT_S * 5):
         engine = site.boot.engine()
@@ -111,6 +113,25 @@ def _quotes(sites: Sites, kind: str) -> Site:
             return site
         pause.wait(0.2)
     raise TimeoutError(f"no vectors within {WAIT_S} s: {engine.embedding.state}")
+
+
+def _quotes(sites: Sites, kind: str) -> Site:
+    return embedded(sites.serve(kind, bundled=True))
+
+
+def _indexing(sites: Sites, kind: str) -> Site:
+    embedding = HeldEmbedding()
+    embedding.let_go()
+    site = embedded(sites.serve(kind, embedding=embedding))
+    embedding.hold()
+    papers = site.settings.data_dir / "papers"
+    papers.mkdir()
+    for number in range(5):
+        (papers / f"note{number}.md").write_text(
+            f"# Note {number}\n\nThe walrus of note {number}.\n", encoding="utf-8"
+        )
+    site.boot.engine().sync(papers)
+    return site
 
 
 def _model(sites: Sites, kind: str) -> Site:
@@ -125,7 +146,13 @@ def _loading(sites: Sites, kind: str) -> Site:
     site = sites.serve(kind)
     asked = replace(profiles.QUOTES_PROFILE, kind="local", name="internlm/internlm2-chat-1_8b")
     site.boot.slot.status = ModelStatus(
-        "loading", asked, label="bf16, cpu", needed_bytes=4_100_000_000, stage="weights", done=0.42
+        "loading",
+        asked,
+        label="bf16, cpu",
+        needed_bytes=4_100_000_000,
+        stage="weights",
+        done=0.42,
+        started_at=time.monotonic() - 21,
     )
     return site
 
@@ -160,6 +187,6 @@ _KINDS: Final[dict[str, Callable[[Sites, str], Site]]] = {
     "busy": lambda sites, kind: sites.serve(kind, samples=False),
     "empty": lambda sites, kind: sites.serve(kind, samples=False),
     "opening": lambda sites, kind: sites.serve(kind, start=False),
-    "indexing": lambda sites, kind: sites.serve(kind, embedding=HeldEmbedding()),
+    "indexing": _indexing,
     "login": lambda sites, kind: sites.serve(kind, login=Login("ragkit", "a-long-password")),
 }
