@@ -148,6 +148,11 @@ def window(
                 None if request.url.startswith(own) else troubles.append(f"sent to {request.url}")
             ),
         )
+        # What the policy of the page kept from leaving is no request: only the console tells.
+        page.on(
+            "console",
+            lambda told: troubles.append(told.text) if "Content Security Policy" in told.text else None,
+        )
         page.goto(site.url)
         page.wait_for_selector(waits_for)
         opened = Window(page, site, language, after)
