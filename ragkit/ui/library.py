@@ -23,6 +23,7 @@ from ragkit.ui import render_library
 from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
 from ragkit.ui.events import sent
+from ragkit.ui.pace import Pace
 from ragkit.ui.strings import Strings
 from ragkit.ui.table import View
 
@@ -155,11 +156,16 @@ class Library:
             job: Background[Progress, SyncReport] = Background(lambda put: work(engine, put))
             painted_at = 0.0
             latest: Progress | None = None
+            pace = Pace()
             for step in job:
-                latest = step or latest
-                if time.monotonic() - painted_at >= THROTTLE_S:
-                    painted_at = time.monotonic()
-                    running = render_library.job_running(latest, strings, cancelling=cancel.is_set())
+                latest, now = step or latest, time.monotonic()
+                if step is not None and step.stage == "read":
+                    pace = pace.noted(step.done, now)
+                if now - painted_at >= THROTTLE_S:
+                    painted_at = now
+                    running = render_library.job_running(
+                        latest, strings, cancelling=cancel.is_set(), per_second=pace.per_second(now)
+                    )
                     yield running, self._table(strings, desk.view)
         except RagkitError as error:
             yield render_library.job_error(strings.error(error.code), str(error), strings), gr.skip()

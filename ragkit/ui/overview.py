@@ -10,6 +10,7 @@ from ragkit.errors import RagkitError
 from ragkit.schema import Coverage
 from ragkit.ui import render, render_library
 from ragkit.ui.boot import Boot, is_default_library
+from ragkit.ui.pace import Pace
 from ragkit.ui.render import Status
 from ragkit.ui.strings import Strings
 from ragkit.ui.table import View
@@ -26,6 +27,7 @@ class Overview:
         self._boot = boot
         self._settings = settings
         self._shared = shared
+        self._vectors = Pace()  # replaced whole: several windows may look at once
 
     def settled(self) -> bool:
         """Tell that nothing will change by itself: no need to look again soon."""
@@ -57,9 +59,14 @@ class Overview:
 
     def about(self, strings: Strings) -> str:
         engine = self._boot.peek()
+        coverage = engine.coverage() if engine else Coverage(0, 0, 0)
+        now = time.monotonic()
+        # Nothing to do is no slow stretch of what comes next.
+        self._vectors = Pace() if coverage.complete else self._vectors.noted(coverage.embedded, now)
         facts = render_library.About(
             documents=engine.documents() if engine else [],
-            coverage=engine.coverage() if engine else Coverage(0, 0, 0),
+            coverage=coverage,
+            vectors_per_second=self._vectors.per_second(now) if engine and not engine.paused else None,
             disk_bytes=engine.disk_use().total if engine else 0,
             command=sync_command(self._settings),
             privacy=self._privacy(strings),

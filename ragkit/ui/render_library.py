@@ -14,6 +14,7 @@ from typing import Final
 
 from ragkit.readers import shown_formats
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
+from ragkit.ui.pace import rate, remaining
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
 from ragkit.ui.table import Page, View, page_of
@@ -187,6 +188,7 @@ class About:
     semantic: bool  # passages get vectors
     replacement: tuple[str, float] | None = None  # the model that takes over, and how far it is, 0 to 1
     watched: Sequence[tuple[str, str]] = ()  # a mirrored folder, and how it stands
+    vectors_per_second: float | None = None
 
 
 def about(facts: About, strings: Strings) -> str:
@@ -194,6 +196,9 @@ def about(facts: About, strings: Strings) -> str:
     coverage = facts.coverage
     failed = sum(row.state == "failed" for row in facts.documents)
     vectors = f"{coverage.embedded} / {coverage.chunks}" if facts.semantic else strings("about_vectors_off")
+    if facts.semantic and facts.vectors_per_second and not coverage.complete:
+        left = coverage.chunks - coverage.embedded
+        vectors += " · " + remaining(left, facts.vectors_per_second, strings)
     rows = [
         (strings("about_documents"), str(len(facts.documents))),
         (strings("about_failed"), str(failed) if failed else ""),
@@ -231,8 +236,14 @@ def drop_note(command: str, strings: Strings) -> str:
 # ── Jobs ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def job_running(progress: Progress | None, strings: Strings, *, cancelling: bool = False) -> str:
-    """A bar with the file in hand and a button to cancel."""
+def job_running(
+    progress: Progress | None,
+    strings: Strings,
+    *,
+    cancelling: bool = False,
+    per_second: float | None = None,
+) -> str:
+    """A bar with the file in hand and a button to cancel; how long it takes, where `per_second` is known."""
     if cancelling:
         text = strings("job_cancelling")
     elif progress is None:
@@ -240,7 +251,9 @@ def job_running(progress: Progress | None, strings: Strings, *, cancelling: bool
     else:
         text = strings(f"job_{progress.stage}", current=PurePosixPath(progress.current).name)
     done, total = (progress.done, progress.total) if progress else (0, 0)
-    count = f"{done} / {total}" if total else ""
+    told = [f"{done} / {total}"] if total else []
+    if per_second and not cancelling:
+        told += [rate(per_second, strings), remaining(total - done, per_second, strings)]
     bar = f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
     cancel = (
         ""
@@ -249,7 +262,7 @@ def job_running(progress: Progress | None, strings: Strings, *, cancelling: bool
     )
     return (
         f'<div class="job running"><div class="job-body"><p><span class="job-text">{escape(text)}</span>'
-        f'<span class="job-count">{count}</span></p>{bar}</div>{cancel}</div>'
+        f'<span class="job-count">{escape(" · ".join(told))}</span></p>{bar}</div>{cancel}</div>'
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ragkit.schema import Language
-from ragkit.ui import strings_library, strings_settings, strings_tester, strings_viewer
+from ragkit.ui import strings_folders, strings_library, strings_settings, strings_tester, strings_viewer
 
 COOKIE: Final = "ragkit-lang"
 """Set by the page before its first request, read by the handlers: the language that the user sees."""
@@ -250,8 +250,18 @@ _ZH: Final = {
 }
 
 TABLES: Final[dict[Language, dict[str, str]]] = {
-    "en": _EN | strings_library.EN | strings_settings.EN | strings_tester.EN | strings_viewer.EN,
-    "zh": _ZH | strings_library.ZH | strings_settings.ZH | strings_tester.ZH | strings_viewer.ZH,
+    "en": _EN
+    | strings_library.EN
+    | strings_folders.EN
+    | strings_settings.EN
+    | strings_tester.EN
+    | strings_viewer.EN,
+    "zh": _ZH
+    | strings_library.ZH
+    | strings_folders.ZH
+    | strings_settings.ZH
+    | strings_tester.ZH
+    | strings_viewer.ZH,
 }
 
 

@@ -250,6 +250,26 @@ def test_the_facts_tell_disk_replacement_and_mirrored_folders() -> None:
     )
 
 
+def test_vectors_that_are_missing_are_told_with_the_time_that_they_take() -> None:
+    facts = render_library.About([row()], Coverage(1, 900, 120), 0, "sync", "here", True)
+    assert "120 / 900 · about 2 min left" in render_library.about(replace(facts, vectors_per_second=6.5), EN)
+    assert "left" not in render_library.about(facts, EN)
+    whole = replace(facts, coverage=Coverage(1, 900, 900), vectors_per_second=6.5)
+    assert "left" not in render_library.about(whole, EN)
+
+
+def test_a_job_tells_its_rate_and_the_time_that_is_left() -> None:
+    progress = Progress("read", 12, 200, "uploads/a.md")
+    assert ">12 / 200 · 3.1 files/s · about 1 min left<" in render_library.job_running(
+        progress, EN, per_second=3.1
+    )
+    assert ">12 / 200 · 每秒 3.1 个 · 约剩 1 分钟<" in render_library.job_running(
+        progress, ZH, per_second=3.1
+    )
+    assert ">12 / 200<" in render_library.job_running(progress, EN)
+    assert ">12 / 200<" in render_library.job_running(progress, EN, cancelling=True, per_second=3.1)
+
+
 def test_an_empty_library_calls_to_action() -> None:
     assert "Drop files" in render_library.documents([], EN, semantic=False)
 
