@@ -1,7 +1,7 @@
 """The Knowledge base tab: files go in, the table of documents shows what became of them.
 
-Handlers look ids up on the server and take no path from the browser; uploads reach them through
-gr.File, which checks that they lie in this process's own upload folder.
+Handlers look ids up on the server and take no path from the browser, save as what a file of a dropped folder is
+called; uploads reach them through gr.File, which checks that they lie in this process's own upload folder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 import gradio as gr
@@ -19,7 +19,7 @@ import gradio as gr
 from ragkit import log
 from ragkit.errors import RagkitError
 from ragkit.schema import Conflict, OnProgress, Progress, SyncReport
-from ragkit.ui import render_library
+from ragkit.ui import render_folders, render_library
 from ragkit.ui.background import Background
 from ragkit.ui.boot import Boot
 from ragkit.ui.events import sent
@@ -29,6 +29,7 @@ from ragkit.ui.table import View
 
 if TYPE_CHECKING:
     from ragkit.engine import Engine
+    from ragkit.index import Upload
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,22 @@ _QUEUE: Final[dict[str, Callable[[Engine], None]]] = {
     "abandon": lambda engine: engine.abandon(),
 }
 
-Upload = tuple[Path, str]  # the temporary file, and the name that the user knows it by
+MOST_AT_ONCE: Final = 1000  # files that Gradio takes in one request
+LONGEST_PATH: Final = 4096  # characters; what is refused for its length is told by the rest of it
+
 Painted = tuple[object, object]  # the job's state, and the table of documents
+
+
+@dataclass(slots=True)
+class Parcel:
+    """A dropped folder on its way here, some files at a time. They are uploaded under names of their own, because
+    Gradio drops folders from a name, and cuts it."""
+
+    batch: str = ""
+    names: dict[str, PurePosixPath] = field(
+        default_factory=dict
+    )  # of this batch: as uploaded -> in the folder
+    here: list[Upload] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -56,6 +71,7 @@ class Desk:
     """What one browser tab has in hand. Changed in place: Gradio keeps the object itself."""
 
     waiting: list[Upload] = field(default_factory=list)
+    parcel: Parcel = field(default_factory=lambda: Parcel())
     conflicts: tuple[Conflict, ...] = ()
     cancel: threading.Event | None = None  # of the job under way
     view: View = field(default_factory=View)  # of the table
@@ -76,10 +92,42 @@ class Library:
         self._table = table
         self._log_file = log_file
 
-    def take(self, files: list[str] | None, desk: Desk, request: gr.Request) -> tuple[None, str]:
+    def take(self, files: list[str] | None, desk: Desk, request: gr.Request) -> tuple[None, object, object]:
         """Put dropped files on the desk and clear the drop zone, so that more can be dropped meanwhile."""
-        desk.waiting += [(Path(file), Path(file).name) for file in files or ()]
-        return None, render_library.job_running(None, self._strings_for(request))
+        names, given = desk.parcel.names, [Path(file) for file in files or ()]
+        desk.waiting += [(file, file.name) for file in given if file.name not in names]
+        packed: list[Upload] = [(file, names.pop(file.name)) for file in given if file.name in names]
+        desk.parcel.here += packed
+        job = render_library.job_running(None, self._strings_for(request))
+        return (
+            None,
+            job if desk.waiting else gr.skip(),
+            render_folders.parcel(desk.parcel.batch, "here") if packed else gr.skip(),
+        )
+
+    def announce(self, desk: Desk, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
+        """Hear which files of a dropped folder come next, and what they are called there."""
+        data = event._data if isinstance(event._data, dict) else {}
+        paths = data.get("paths")
+        desk.parcel.batch = sent(event, "batch")
+        desk.parcel.names = {
+            f"{desk.parcel.batch}-{n}": PurePosixPath(path[-LONGEST_PATH:])
+            for n, path in enumerate(paths[:MOST_AT_ONCE] if isinstance(paths, list) else ())
+            if isinstance(path, str)
+        }
+        job = render_folders.uploading(
+            len(desk.parcel.here), sent(event, "total"), self._strings_for(request)
+        )
+        return job, render_folders.parcel(desk.parcel.batch, "announced")
+
+    def unpack(self, desk: Desk) -> object:
+        """The dropped folder is here, or as much of it as came: it is read as one job.
+
+        That job paints itself: what this would paint could come in after the job's end.
+        """
+        came, desk.parcel = desk.parcel.here, Parcel()
+        desk.waiting += came
+        return gr.skip() if came else ""
 
     def add(self, desk: Desk, request: gr.Request) -> Iterator[Painted]:
         """Index what waits on the desk. Names that are taken by other content are asked about."""
@@ -96,7 +144,7 @@ class Library:
         """Do with the conflicting files what the user chose; to skip them is to do nothing."""
         strings = self._strings_for(request)
         policy = _POLICIES.get(sent(event, "action"))
-        uploads = [(conflict.path, conflict.name) for conflict in desk.conflicts]
+        uploads = [(conflict.path, PurePosixPath(conflict.name)) for conflict in desk.conflicts]
         desk.conflicts = ()
         if policy is None or not uploads:
             yield "", self._table(strings, desk.view)

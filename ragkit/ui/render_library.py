@@ -224,12 +224,15 @@ def about(facts: About, strings: Strings) -> str:
 
 
 def drop_note(command: str, strings: Strings) -> str:
-    """What app.js shows when a folder is dropped, whose structure the browser would lose."""
+    """What goes in, and a button for folders; hidden, what app.js shows when one could not be taken whole."""
     return (
         f'<div id="drop-folder" class="job" role="alert" hidden>{icon(ICON_ALERT, 20)}'
         f'<div class="job-body"><p>{escape(strings("drop_folder"))}</p>'
-        f'<code class="command">{escape(command)}</code></div>{_close(strings)}</div>'
-        f'<p class="drop-formats">{escape(strings("drop_formats"))}</p>'
+        f'<code class="command">{escape(command)}</code>'
+        f'<p id="drop-large" hidden>{escape(strings("drop_large"))} <span></span></p></div>{_close(strings)}</div>'
+        f'<div class="drop-more"><p class="drop-formats">{escape(strings("drop_formats"))}</p>'
+        f'<button type="button" id="choose-folder" class="plain">{escape(strings("choose_folder"))}</button>'
+        '<input type="file" id="chosen-folder" webkitdirectory multiple hidden></div>'
     )
 
 

@@ -122,19 +122,6 @@ def test_a_name_that_is_taken_by_other_content_is_asked_about(visit: Visit, site
         expect(page.locator("#documents tbody tr", has_text="plan")).to_have_count(last - 1)
 
 
-def test_a_dropped_folder_is_refused_with_the_command_that_takes_it(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    page.evaluate(
-        """() => {
-            const drop = new Event("drop", { bubbles: true, cancelable: true });
-            drop.dataTransfer = { items: [{ webkitGetAsEntry: () => ({ isDirectory: true }) }], files: [] };
-            document.querySelector("#drop button").dispatchEvent(drop);
-        }"""
-    )
-    expect(page.locator("#drop-folder")).to_contain_text("python -m ragkit sync FOLDER")
-
-
 def test_what_the_command_line_added_meanwhile_is_shown(visit: Visit, site: Site, tmp_path: Path) -> None:
     page = visit(site)
     (tmp_path / "meanwhile.md").write_text("# Meanwhile\n\nThe gecko arrived.\n", encoding="utf-8")
