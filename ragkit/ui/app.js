@@ -161,8 +161,9 @@
     if (!button) return;
     const { action, id, confirm } = button.dataset;
     if (confirm && !(await confirmed(confirm, button.title))) return;
-    // The table may have been painted anew while the dialog was open.
-    send(button.isConnected ? button : $("#documents .docs-frame"), { action, id });
+    // What holds the button may have been painted anew while the dialog was open.
+    const again = () => $(`button[data-action="${action}"]${id ? `[data-id="${CSS.escape(id)}"]` : ""}`);
+    send(button.isConnected ? button : again() ?? $("#documents .docs-frame"), { action, id });
   };
 
   const isBlank = () => !$("#ask textarea").value.trim();

@@ -28,7 +28,7 @@ from ragkit.ui.chat import (
     without_deleted,
 )
 from ragkit.ui.events import AT_ONCE, QUIETLY, html
-from ragkit.ui.folders import Folders
+from ragkit.ui.folders import FOLDER_ACTION, Folders
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
 from ragkit.ui.scope import Scope
@@ -223,7 +223,7 @@ class _Page:
         say = self._say
         desk = self._desk = gr.State(Desk())
         library = Library(self._boot, self.strings, self._overview.documents, self._log_file)
-        folders = Folders(library)
+        folders = Folders(self._boot, self.strings, library, self._log_file)
         with gr.Row(elem_id="library-row", equal_height=False):
             with gr.Column(scale=5, elem_id="library-column"):
                 drop = gr.File(
@@ -232,6 +232,7 @@ class _Page:
                 html(say("drop_note"), "drop-note")
                 folders.build_parcel()
                 job = html("", "job", js=_JOB_ACTION)
+                folders.build_changes()
                 words = gr.Textbox(
                     elem_id="docs-filter",
                     label=say("documents_filter"),
@@ -242,12 +243,13 @@ class _Page:
                 )
                 self._table = html("", "documents", js=_ROW_ACTION)
             with gr.Column(scale=2, elem_id="about-column"):
-                self._about = html("", "about")
+                self._about = html("", "about", js=FOLDER_ACTION)
 
         outcome = [job, self._table]
         one_at_a_time: dict[str, Any] = {**QUIETLY, "concurrency_id": "library", "concurrency_limit": 1}
         jobs = [
             *folders.take_uploads(drop, job, self._table, desk, one_at_a_time),
+            *folders.mirror(self._about, job, self._table, desk, one_at_a_time),
             job.resolve_conflicts(library.resolve, desk, outcome, **one_at_a_time),
             self._table.row_action(library.row, desk, outcome, trigger_mode="multiple", **one_at_a_time),
         ]

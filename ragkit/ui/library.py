@@ -66,6 +66,14 @@ class Parcel:
     here: list[Upload] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A mirrored folder whose changes the user has seen."""
+
+    folder: Path
+    mostly_gone: bool  # and this warning with them
+
+
 @dataclass(slots=True)
 class Desk:
     """What one browser tab has in hand. Changed in place: Gradio keeps the object itself."""
@@ -74,6 +82,7 @@ class Desk:
     parcel: Parcel = field(default_factory=lambda: Parcel())
     conflicts: tuple[Conflict, ...] = ()
     cancel: threading.Event | None = None  # of the job under way
+    checked: Checked | None = None
     view: View = field(default_factory=View)  # of the table
 
 
@@ -132,13 +141,14 @@ class Library:
     def add(self, desk: Desk, request: gr.Request) -> Iterator[Painted]:
         """Index what waits on the desk. Names that are taken by other content are asked about."""
         uploads, desk.waiting = desk.waiting, []
-        if not uploads:
+        if not uploads:  # another job took them; without a word Gradio would blank what that job painted
+            yield gr.skip(), gr.skip()
             return
 
         def work(engine: Engine, progress: OnProgress) -> SyncReport:
             return engine.add(uploads, progress=progress, cancel=desk.cancel)
 
-        yield from self._job(work, desk, self._strings_for(request))
+        yield from self.job(work, desk, self._strings_for(request))
 
     def resolve(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
         """Do with the conflicting files what the user chose; to skip them is to do nothing."""
@@ -153,7 +163,7 @@ class Library:
         def work(engine: Engine, progress: OnProgress) -> SyncReport:
             return engine.add(uploads, on_conflict=policy, progress=progress, cancel=desk.cancel)
 
-        yield from self._job(work, desk, strings)
+        yield from self.job(work, desk, strings)
 
     def row(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
         """Delete a document or read it again; the browser names it by its id."""
@@ -168,7 +178,7 @@ class Library:
             return engine.reread(known, progress=progress, cancel=desk.cancel)
 
         if action in {"delete", "reread"}:
-            yield from self._job(work, desk, strings)
+            yield from self.job(work, desk, strings)
 
     def queue(self, desk: Desk, event: gr.EventData, request: gr.Request) -> str:
         """Hold, let go on, or drop what waits to be read."""
@@ -193,7 +203,7 @@ class Library:
         if desk.cancel is not None:
             desk.cancel.set()
 
-    def _job(
+    def job(
         self, work: Callable[[Engine, OnProgress], SyncReport], desk: Desk, strings: Strings
     ) -> Iterator[Painted]:
         """Do a job on the engine, paint how far it is, and at last what it did or why it could not."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from ragkit.config import Settings
 from ragkit.errors import RagkitError
 from ragkit.schema import Coverage
-from ragkit.ui import render, render_library
+from ragkit.ui import render, render_folders, render_library
 from ragkit.ui.boot import Boot, is_default_library
+from ragkit.ui.folders import offered
 from ragkit.ui.pace import Pace
 from ragkit.ui.render import Status
 from ragkit.ui.strings import Strings
@@ -72,7 +73,7 @@ class Overview:
             privacy=self._privacy(strings),
             semantic=engine is not None and embeds(engine),
             replacement=replacement(engine) if engine else None,
-            watched=[(str(one.folder), watch_state(one, strings)) for one in self._boot.watched()],
+            folders=folders(self._boot, strings),
         )
         return render_library.about(facts, strings)
 
@@ -91,11 +92,33 @@ def replacement(engine: Engine) -> tuple[str, float] | None:
     return (name, coverage.embedded / max(1, coverage.chunks)) if name else None
 
 
+def folders(boot: Boot, strings: Strings) -> list[render_folders.Row]:
+    """The folders that are or can be mirrored, and how each stands."""
+    watched = {one.folder.expanduser().resolve(): one for one in boot.watched()}
+    engine = boot.peek()
+    known = {root.id for root in engine.roots()} if engine is not None else set()
+    rows = []
+    for root in offered(boot):
+        one = watched.get(root.folder) if root.folder else None
+        there = root.folder is not None and root.folder.is_dir()
+        state = "missing" if not there else "known" if root.id in known else "offered"
+        rows.append(
+            render_folders.Row(
+                root.id,
+                root.label,
+                place=str(root.folder),
+                state=watch_state(one, strings) if one else strings(f"watch_{state}"),
+                there=there,
+                gone=len(one.preview.removed) if one and one.state == "held" else 0,
+            )
+        )
+    return rows
+
+
 def watch_state(watched: Watched, strings: Strings) -> str:
-    """How a mirrored folder stands."""
+    """How a watched folder stands."""
     error = strings.error(watched.error.code) if watched.error else ""
-    gone = len(watched.preview.removed)
-    return strings(f"watch_{watched.state}", n=gone, folder=watched.folder, error=error)
+    return strings(f"watch_{watched.state}", n=len(watched.preview.removed), error=error)
 
 
 def sync_command(settings: Settings) -> str:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 
 from ragkit.readers import shown_formats
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
+from ragkit.ui import render_folders
 from ragkit.ui.pace import rate, remaining
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
@@ -187,7 +188,7 @@ class About:
     privacy: str
     semantic: bool  # passages get vectors
     replacement: tuple[str, float] | None = None  # the model that takes over, and how far it is, 0 to 1
-    watched: Sequence[tuple[str, str]] = ()  # a mirrored folder, and how it stands
+    folders: Sequence[render_folders.Row] = ()  # that are or can be mirrored
     vectors_per_second: float | None = None
 
 
@@ -212,12 +213,7 @@ def about(facts: About, strings: Strings) -> str:
         rows.append((strings("about_replacing", name=name), f"{share:.0%}"))
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows if value)
     formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in shown_formats())
-    watched = "".join(
-        f'<dt title="{escape(folder)}">{escape(PurePath(folder).name)}</dt><dd>{escape(state)}</dd>'
-        for folder, state in facts.watched
-    )
-    mirrored = f"<h2>{escape(strings('about_watched'))}</h2><dl>{watched}</dl>" if watched else ""
-    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>{mirrored}
+    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>{render_folders.folders(facts.folders, strings)}
 <h2>{escape(strings("about_formats"))}</h2><ul class="formats">{formats}</ul>
 <h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(facts.command)}</code>
 <p>{escape(facts.privacy)}</p></aside>"""

@@ -1,4 +1,4 @@
-"""Folders on the Knowledge base tab in a browser: dropped ones keep what lies where."""
+"""Folders on the Knowledge base tab in a browser: dropped ones keep what lies where, others are mirrored on demand."""
 
 from __future__ import annotations
 
@@ -108,3 +108,56 @@ def test_what_the_browser_cannot_read_in_a_folder_is_told_with_the_command_that_
     expect(page.locator("#drop-folder")).to_contain_text("python -m ragkit sync FOLDER")
     expect(row(page, "good.md")).to_be_visible()
     assert sources(site) == {"uploads/docs/good.md"}
+
+
+def test_a_folder_is_checked_and_its_changes_applied(visit: Visit, serve: Serve, tmp_path: Path) -> None:
+    docs = tmp_path / "资料"
+    docs.mkdir()
+    for n in range(12):
+        (docs / f"{n}.md").write_text(f"第{n}份资料。", encoding="utf-8")
+    site = serve(kb=tmp_path / "kb", folders=[docs])
+    page = visit(site)
+    open_library(page)
+    expect(page.locator("#about .folders")).to_contain_text("尚未加入知识库")
+    check, changes = page.locator("#about [data-action=check]"), page.locator("#changes")
+    check.click()
+    expect(changes).to_contain_text("新增 12")
+    expect(changes.locator("li")).to_have_count(9)  # eight names, and how many more
+    changes.locator("[data-action=leave]").click()
+    expect(changes.locator(".job")).to_have_count(0)
+    assert sources(site) == set()
+    check.click()
+    changes.locator("[data-action=apply]").click()
+    expect(page.locator("#job .job.done")).to_contain_text("新增 12")
+    expect(changes.locator(".job")).to_have_count(0)
+    expect(page.locator("#about .folders")).to_contain_text("已在知识库中")
+    for n in range(11):
+        (docs / f"{n}.md").unlink()
+    check.click()
+    expect(changes).to_contain_text("少了大半")
+    changes.locator("[data-action=apply]").click()
+    page.locator("#confirm button").first.click()
+    assert len(sources(site)) == 12
+    changes.locator("[data-action=apply]").click()
+    page.locator("#confirm button[value=yes]").click()
+    expect(page.locator("#documents tbody tr")).to_have_count(1)
+
+
+def test_what_is_gone_from_a_watched_folder_is_removed_when_that_is_confirmed(
+    visit: Visit, serve: Serve, tmp_path: Path
+) -> None:
+    docs = tmp_path / "监控"
+    docs.mkdir()
+    for n in range(12):
+        (docs / f"{n}.md").write_text(f"第{n}份资料。", encoding="utf-8")
+    site = serve(kb=tmp_path / "kb", watch=[docs])
+    page = visit(site)
+    open_library(page)
+    expect(page.locator("#documents tbody tr")).to_have_count(12)
+    for n in range(11):
+        (docs / f"{n}.md").unlink()
+    expect(page.locator("#about .folders")).to_contain_text("一次少了 11 个文件")
+    page.locator("#about [data-action=forget]").click()
+    page.wait_for_timeout(2000)  # the list is painted anew behind the dialog
+    page.locator("#confirm button[value=yes]").click()
+    expect(page.locator("#documents tbody tr")).to_have_count(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ragkit.schema import Answer, Citation, Conflict, Coverage, Document, Failure, Hit, Progress, SyncReport
-from ragkit.ui import render, render_library
+from ragkit.ui import render, render_folders, render_library
 from ragkit.ui.strings import Strings
 
 EN, ZH = Strings("en"), Strings("zh")
@@ -238,7 +238,7 @@ def test_the_facts_tell_disk_replacement_and_mirrored_folders() -> None:
         privacy="here",
         semantic=True,
         replacement=("bge-m3", 0.62),
-        watched=[("/home/<b>/docs", "up to date")],
+        folders=[render_folders.Row("7f", "docs", "/home/<b>/docs", "up to date", there=True)],
     )
     html = render_library.about(facts, EN)
     assert (
