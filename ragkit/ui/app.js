@@ -205,8 +205,8 @@
   const BATCH = 500, LARGEST = 1e9;  // app.py: MAX_FILE_SIZE, which would cost the whole batch
   const POLL_MS = 100, PATIENCE = 300;
   const input = () => $("#drop input[type=file]");  // not there while Gradio uploads
-  const until = async (find, isHopeless) => {
-    for (let hopeless = 0; hopeless < PATIENCE; hopeless = isHopeless() ? hopeless + 1 : 0) {
+  const until = async (find) => {
+    for (let idle = 0; idle < PATIENCE; idle = input() ? idle + 1 : 0) {
       if (find()) return true;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
@@ -235,11 +235,11 @@
       const isNow = (state) => $(`#parcel [data-batch="${batch}"][data-state=${state}]`);
       send($("#parcel i"), { action: "announce", batch, total: `${files.length}`, paths: some.map(([path]) => path) });
       some.forEach(([, file], n) => carrier.items.add(new File([file], `${batch}-${n}`)));
-      whole = await until(() => isNow("announced") && input(), () => true);
+      whole = await until(() => isNow("announced") && input());
       if (!whole) break;
       input().files = carrier.files;
       input().dispatchEvent(new Event("change"));
-      whole = await until(() => isNow("here"), input);
+      whole = await until(() => isNow("here"));
     }
     send($("#parcel i"), { action: "unpack" });
     return whole;
