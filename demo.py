@@ -72,6 +72,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         help="keep this folder mirrored while the page runs (may be given several times)",
     )
+    parser.add_argument(
+        "--folder",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        type=Path,
+        help="offer this folder on the page, to be mirrored when you say so (may be given several times)",
+    )
     model = parser.add_argument_group("what answers (default: the best model on this machine, else quotes)")
     model.add_argument(
         "--model", metavar="DIR", help="a model's folder, .gguf file or name; 'quotes' for none"
@@ -97,7 +105,7 @@ def serve(
     from ragkit.ui.boot import Boot
     from ragkit.ui.overview import describe
 
-    boot = Boot(settings, watch=flags.watch)
+    boot = Boot(settings, watch=flags.watch, folders=flags.folder)
     app = build_app(boot, settings, login=login)
     try:
         served = launch(app, settings, host=flags.host, port=port, share=flags.share, login=login)
@@ -109,7 +117,7 @@ def serve(
             print(say("term_share", url=served.share_url) if served.share_url else say("term_share_failed"))
         if login:
             print(say("term_login", user=login.user, password=login.password))
-        for folder in flags.watch:
+        for folder in (*flags.watch, *flags.folder):
             if not folder.is_dir():
                 print(say("term_watch_missing", folder=folder))
         if not flags.no_browser:

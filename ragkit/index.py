@@ -27,6 +27,7 @@ from ragkit.scan import (
     Files,
     Found,
     display_name,
+    display_path,
     hash_file,
     is_archive,
     scan,
@@ -39,6 +40,8 @@ from ragkit.text import index_terms
 logger = logging.getLogger(__name__)
 
 OnConflict = Literal["ask", "replace", "keep_both"]
+# The temporary file, and what it is called: a name, or its path in the folder that was dropped.
+Upload = tuple[Path, str | PurePosixPath]
 # What the user just dropped goes before what a folder or a new version of ragkit brought.
 DROPPED, MIRRORED = 10, 0
 
@@ -170,8 +173,8 @@ class Indexer:
 
     # ── Uploads ──
 
-    def take_uploads(self, uploads: Sequence[tuple[Path, str]], on_conflict: OnConflict) -> Job:
-        """Keep dropped files by their content and queue them: (temporary file, display name).
+    def take_uploads(self, uploads: Sequence[Upload], on_conflict: OnConflict) -> Job:
+        """Keep dropped files by their content and queue them.
 
         From here on a crash loses none of them. A name that is there with other content is a conflict,
         unless the caller decided. Archives are unpacked as folders.
@@ -181,8 +184,9 @@ class Indexer:
             self._store.put_root(UPLOADS)
             known = self._store.manifest(UPLOADS.id)
             for file, display in uploads:
-                name = display_name(display)
+                name = display_name(str(display))
                 try:
+                    name = display_path(display) if isinstance(display, PurePosixPath) else name
                     for path, place in self._unpacked(file, name):
                         if not self._take_one(path, place, on_conflict, known, job):
                             conflict = Conflict(name, file)
@@ -196,7 +200,7 @@ class Indexer:
 
     def _unpacked(self, file: Path, name: str) -> Iterator[tuple[str, Path]]:
         if not is_archive(name):
-            if PurePosixPath(name).suffix and not supported(name):
+            if PurePosixPath(name).suffix and not supported(PurePosixPath(name).name):
                 raise unsupported(name)
             yield name, file
             return
@@ -371,10 +375,13 @@ def _failure(source: str, error: ReadError) -> Failure:
 
 def _free_name(name: str, hash: str, known: dict[str, ManifestRow]) -> str:
     """The first "name (n).suffix" that is free, or that holds this very content already."""
-    stem, dot, suffix = name.rpartition(".")
+    folder, slash, last = name.rpartition("/")
+    stem, dot, suffix = last.rpartition(".")
     if not stem:
-        stem, dot, suffix = name, "", ""
+        stem, dot, suffix = last, "", ""
     n = 2
-    while (row := known.get(f"{stem} ({n}){dot}{suffix}")) is not None and row.facts.hash != hash:
+    while (
+        row := known.get(f"{folder}{slash}{stem} ({n}){dot}{suffix}")
+    ) is not None and row.facts.hash != hash:
         n += 1
-    return f"{stem} ({n}){dot}{suffix}"
+    return f"{folder}{slash}{stem} ({n}){dot}{suffix}"

@@ -17,7 +17,7 @@ from ragkit import backfill, embedding, index, log
 from ragkit.config import Settings, scratch_folder
 from ragkit.dense import Dense, model_in_use
 from ragkit.errors import LibraryBusy, ModelError, StoreError
-from ragkit.index import Job, OnConflict
+from ragkit.index import Job, OnConflict, Upload
 from ragkit.locks import ProcessLock
 from ragkit.portable import export_library
 from ragkit.readers.client import ReaderProcess
@@ -181,13 +181,13 @@ class Library:
 
     def add(
         self,
-        uploads: Sequence[tuple[Path, str]],
+        uploads: Sequence[Upload],
         *,
         on_conflict: OnConflict = "ask",
         progress: OnProgress = no_progress,
         cancel: threading.Event | None = None,
     ) -> SyncReport:
-        """Take in dropped files: (temporary file, display name). Raises LibraryBusy, StoreError."""
+        """Take in dropped files: see `index.Upload`. Raises LibraryBusy, StoreError."""
         return self._do(self._indexer.take_uploads(uploads, on_conflict), progress, cancel)
 
     def export(self, file: Path, *, progress: OnProgress = no_progress) -> None:

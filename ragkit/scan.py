@@ -17,10 +17,12 @@ from pathlib import Path, PurePosixPath
 from ragkit import archive
 from ragkit.errors import EmptyFile, FileVanished, ReadError
 from ragkit.readers import supported, unsupported
+from ragkit.readers.zip_file import safe_path
 from ragkit.store import Root
 
 UPLOADS = Root("uploads", "uploads", None)
 ARCHIVE = ".zip"
+MAX_FOLDERS = 64  # in each other, above a file of a dropped folder
 _OPEN_IT = "Check that it is still there and that you may read it."
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -227,6 +229,15 @@ def display_name(name: str) -> str:
     kept = "".join(c for c in last if c.isprintable() and c not in _BIDI)
     stem, dot, suffix = kept.strip().rpartition(".")
     return f"{stem[:110]}{dot}{suffix[:10]}" if stem else kept.strip()[:120] or "unnamed"
+
+
+def display_path(path: PurePosixPath) -> str:
+    """The place of a file in a dropped folder as data, by the rules for the names in an archive. Raises ReadError."""
+    safe = safe_path(str(path))
+    if safe is None or safe.count("/") > MAX_FOLDERS:
+        raise ReadError("The path of this file is too long.", "Move it further up, and drop it once more.")
+    folder, slash, last = safe.rpartition("/")
+    return f"{folder}{slash}{display_name(last)}"
 
 
 def hash_file(file: Path) -> str:

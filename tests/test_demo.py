@@ -34,6 +34,11 @@ def test_a_language_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[s
     assert refused.value.code == 2 and "zh" in capsys.readouterr().err
 
 
+def test_folders_are_watched_or_only_offered() -> None:
+    flags = demo.parse(["--watch", "a", "--folder", "b", "--folder", "c"])
+    assert (flags.watch, flags.folder) == ([Path("a")], [Path("b"), Path("c")])
+
+
 def test_a_login_that_is_none_ends_with_a_hint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

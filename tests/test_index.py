@@ -6,13 +6,13 @@ import os
 import threading
 from collections.abc import Callable
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from ragkit.engine import Engine
-from ragkit.errors import UsageError
-from ragkit.scan import display_name, folder_root
+from ragkit.errors import ReadError, UsageError
+from ragkit.scan import MAX_FOLDERS, display_name, display_path, folder_root
 from ragkit.schema import Progress
 from ragkit.store import Root
 from tests.fakes import WordEmbedding
@@ -281,6 +281,58 @@ def test_an_original_that_a_crash_left_behind_goes_with_the_next_opening(
 )
 def test_a_display_name_is_harmless(given: str, kept: str) -> None:
     assert display_name(given) == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("项目/子目录/说明.md", "项目/子目录/说明.md"),
+        ("v1.2 drafts of the north/a.md", "v1.2 drafts of the north/a.md"),
+        ("../../etc/passwd.txt", "etc/passwd.txt"),
+        ("/etc/passwd.txt", "etc/passwd.txt"),
+        ("C:/temp/./a.md", "temp/a.md"),
+        ("a/.\u202e./b\x00.md", "a/b.md"),
+        ("a/" + "x" * 300 + ".pdf", "a/" + "x" * 110 + ".pdf"),
+        ("a.md", "a.md"),
+    ],
+)
+def test_a_path_in_a_dropped_folder_is_harmless_and_stays_what_it_is(given: str, kept: str) -> None:
+    assert display_path(PurePosixPath(given)) == kept
+    assert display_path(PurePosixPath(kept)) == kept
+
+
+@pytest.mark.parametrize("given", ["", "..", "x" * 1001, "a/" * (MAX_FOLDERS + 1) + "a.md"])
+def test_a_path_that_is_none_or_has_no_end_is_refused(given: str) -> None:
+    with pytest.raises(ReadError):
+        display_path(PurePosixPath(given))
+
+
+def test_a_dropped_folder_keeps_its_sub_folders_and_a_file_only_its_name(
+    engine: Engine, tmp_path: Path
+) -> None:
+    uploads = [
+        (upload(tmp_path, "0", "甲。")[0], PurePosixPath("docs/a/note.md")),
+        (upload(tmp_path, "1", "乙。")[0], PurePosixPath("docs/b/note.md")),
+        (upload(tmp_path, "2", "丙。")[0], "docs/c/note.md"),
+        (upload(tmp_path, "3", "丁。")[0], PurePosixPath("docs/~$note.docx")),
+        (upload(tmp_path, "4", "戊。")[0], PurePosixPath("d/" * 99 + "deep.md")),
+    ]
+    report = engine.add(uploads)
+    assert report.added == ("uploads/docs/a/note.md", "uploads/docs/b/note.md", "uploads/note.md")
+    assert [(one.source, one.code) for one in report.failed] == [
+        ("uploads/docs/~$note.docx", "unsupported_file"),
+        ("uploads/deep.md", "read_error"),
+    ]
+    assert not list(tmp_path.rglob("note.md"))  # a path is a name only
+
+
+def test_a_second_version_is_kept_beside_the_first_in_its_own_folder(engine: Engine, tmp_path: Path) -> None:
+    path = PurePosixPath("v1.2/README")
+    engine.add([(upload(tmp_path, "0", "甲。")[0], path)])
+    second = [(upload(tmp_path, "1", "乙。")[0], path)]
+    (conflict,) = engine.add(second).conflicts
+    assert conflict.name == "v1.2/README"
+    assert engine.add(second, on_conflict="keep_both").added == ("uploads/v1.2/README (2)",)
 
 
 def test_a_root_keeps_its_label_and_no_two_share_one(tmp_path: Path) -> None:

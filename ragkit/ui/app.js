@@ -157,6 +157,7 @@
     if (on("#theme")) return switchTheme();
     if (on("#language")) return switchLanguage(on("#language"));
     if (on("dialog.view [data-action=close]")) return on("dialog.view").close();
+    if (on("#choose-folder")) return $("#chosen-folder").click();
     if (on("[data-close]")) return void (on(".job").hidden = true);
     if (actionOf(event) !== released) act(actionOf(event));  // by keyboard or a screen reader
   }, true);
@@ -179,8 +180,9 @@
     if (!button) return;
     const { action, id, confirm } = button.dataset;
     if (confirm && !(await confirmed(confirm, button.title))) return;
-    // The table may have been painted anew while the dialog was open.
-    send(button.isConnected ? button : $("#documents .docs-frame"), { action, id });
+    // What holds the button may have been painted anew while the dialog was open.
+    const again = () => $(`button[data-action="${action}"]${id ? `[data-id="${CSS.escape(id)}"]` : ""}`);
+    send(button.isConnected ? button : again() ?? $("#documents .docs-frame"), { action, id });
   };
 
   const isBlank = () => !$("#ask textarea").value.trim();
@@ -215,18 +217,87 @@
     if (link) showPreview(link); else hidePreview();
   });
 
+  // ── Folders ──
+
+  // Gradio drops folders from the name of a file. So the server is told first what each file is called, and then
+  // gets them under short names through the same drop zone, as many at a time as fit into a request.
+  const BATCH = 500, LARGEST = 1e9;  // app.py: MAX_FILE_SIZE, which would cost the whole batch
+  const POLL_MS = 100, PATIENCE = 300;
+  const input = () => $("#drop input[type=file]");  // not there while Gradio uploads
+  const until = async (find) => {
+    for (let idle = 0; idle < PATIENCE; idle = input() ? idle + 1 : 0) {
+      if (find()) return true;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+    return false;
+  };
+
+  const walk = async (entry, folder, found) => {
+    if (entry.name.startsWith(".")) return;
+    const path = folder + entry.name;
+    try {
+      if (entry.isFile) return found.files.push([path, await new Promise((...to) => entry.file(...to))]);
+      const reader = entry.createReader();
+      for (;;) {  // it gives a hundred at a time, and none when all were given
+        const entries = await new Promise((...to) => reader.readEntries(...to));
+        if (!entries.length) return;
+        for (const one of entries) await walk(one, `${path}/`, found);
+      }
+    } catch { found.whole = false }
+  };
+
+  const upload = async (files) => {
+    const run = Math.random().toString(36).slice(2);
+    let whole = true;
+    for (let at = 0; whole && at < files.length; at += BATCH) {
+      const some = files.slice(at, at + BATCH), batch = `${run}-${at}`, carrier = new DataTransfer();
+      const isNow = (state) => $(`#parcel [data-batch="${batch}"][data-state=${state}]`);
+      send($("#parcel i"), { action: "announce", batch, total: `${files.length}`, paths: some.map(([path]) => path) });
+      some.forEach(([, file], n) => carrier.items.add(new File([file], `${batch}-${n}`)));
+      whole = await until(() => isNow("announced") && input());
+      if (!whole) break;
+      input().files = carrier.files;
+      input().dispatchEvent(new Event("change"));
+      whole = await until(() => isNow("here"));
+    }
+    send($("#parcel i"), { action: "unpack" });
+    return whole;
+  };
+
+  let uploads = Promise.resolve();  // one folder after the other
+  const takeFolders = (finding) => {
+    uploads = uploads.then(async () => {
+      const { files, whole } = await finding;
+      const large = files.filter(([, file]) => file.size > LARGEST).map(([path]) => path);
+      const fit = files.filter(([, file]) => file.size <= LARGEST);
+      const came = !fit.length || await upload(fit);
+      $("#drop-large").hidden = !large.length;
+      $("#drop-large span").textContent = large.slice(0, 8).join(", ") + (large.length > 8 ? " …" : "");
+      $("#drop-folder").hidden = whole && came && !large.length;
+    });
+  };
+
+  addEventListener("change", (event) => {
+    if (event.target.id !== "chosen-folder") return;
+    const files = [...event.target.files].map((file) => [file.webkitRelativePath, file]);
+    event.target.value = "";
+    takeFolders({ files: files.filter(([path]) => !/(^|\/)\./.test(path)), whole: true });
+  });
+
   const dropZone = (event) => event.target.closest?.("#drop");
   const astray = (event) => !dropZone(event) && event.dataTransfer.types.includes("Files");
   addEventListener("dragover", (event) => { if (astray(event)) event.preventDefault() });
   addEventListener("drop", (event) => {
     if (astray(event)) event.preventDefault();  // else the browser would show the file instead of the page
     if (!dropZone(event)) return;
-    const folder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
-    $("#drop-folder").hidden = !folder;
-    if (!folder) return;
+    $("#drop-folder").hidden = true;
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    if (!entries.some((entry) => entry.isDirectory)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     dropZone(event).dispatchEvent(new DragEvent("dragleave", { bubbles: true }));
+    const found = { files: [], whole: true };
+    takeFolders(Promise.all(entries.map((entry) => walk(entry, "", found))).then(() => found));
   }, true);
 
   // Gradio's copy button copies a message as it was sent, with our links and character references in it.

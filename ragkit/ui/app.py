@@ -26,6 +26,7 @@ from ragkit.ui.chat import (
     without_deleted,
 )
 from ragkit.ui.events import AT_ONCE, QUIETLY, html
+from ragkit.ui.folders import FOLDER_ACTION, Folders
 from ragkit.ui.interface import ChatInterface
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
@@ -248,13 +249,17 @@ class _Page:
     def _build_library(self) -> None:
         say = self._say
         desk = self._desk = gr.State(Desk())
+        library = Library(self._boot, self.strings, self._overview.documents, self._log_file)
+        folders = Folders(self._boot, self.strings, library, self._log_file)
         with gr.Row(elem_id="library-row", equal_height=False):
             with gr.Column(scale=5, elem_id="library-column"):
                 drop = gr.File(
                     elem_id="drop", label=say("drop"), file_count="multiple", height=132, show_label=False
                 )
                 html(say("drop_note"), "drop-note")
+                folders.build_parcel()
                 job = html("", "job", js=_JOB_ACTION)
+                folders.build_changes()
                 words = gr.Textbox(
                     elem_id="docs-filter",
                     label=say("documents_filter"),
@@ -266,22 +271,20 @@ class _Page:
                 self._table = html("", "documents", js=_ROW_ACTION)
             with gr.Column(scale=2, elem_id="about-column"):
                 moved = self._shelf.build(say)
-                self._about = html("", "about")
+                self._about = html("", "about", js=FOLDER_ACTION)
 
-        library = Library(self._boot, self.strings, self._overview.documents, self._log_file)
         outcome = [job, self._table]
         one_at_a_time: dict[str, Any] = {**QUIETLY, "concurrency_id": "library", "concurrency_limit": 1}
         jobs = [
-            # "multiple": files dropped while others are read wait for their turn instead of being lost.
-            drop.upload(library.take, [drop, desk], [drop, job], trigger_mode="multiple", **AT_ONCE).then(
-                library.add, desk, outcome, trigger_mode="multiple", **one_at_a_time
-            ),
+            *folders.take_uploads(drop, job, self._table, desk, one_at_a_time),
+            *folders.mirror(self._about, job, self._table, desk, one_at_a_time),
             job.resolve_conflicts(library.resolve, desk, outcome, **one_at_a_time),
             self._table.row_action(library.row, desk, outcome, trigger_mode="multiple", **one_at_a_time),
         ]
         job.cancel_job(library.cancel, desk, None, **AT_ONCE)
         words.change(library.filter, [words, desk], self._table, trigger_mode="always_last", **AT_ONCE)
         self._moved = moved
+        folders.follow(moved, job, desk)
         self._viewer.show_chunks(self._table)
         self._table.look_action(library.look, desk, self._table, trigger_mode="multiple", **AT_ONCE)
         # At once: a job that is paused holds the place that the others wait for.

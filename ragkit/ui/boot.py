@@ -36,7 +36,7 @@ def is_default_library(settings: Settings) -> bool:
 class Boot:
     """The engine on its way up: opening, reading the sample documents, ready; or failed, with the reason.
 
-    `llm` and `embed_model` are handed to `Engine.open`.
+    `llm` and `embed_model` are handed to `Engine.open`. `watch` is kept mirrored, `folders` are only offered.
     """
 
     def __init__(
@@ -46,9 +46,11 @@ class Boot:
         llm: LLM | None = None,
         embed_model: BaseEmbedding | None = None,
         watch: Sequence[Path] = (),
+        folders: Sequence[Path] = (),
     ) -> None:
         self.settings = settings  # of the library that is open, and of the answers
         self._watch, self._watching_kb = watch, settings.kb
+        self.folders = (*watch, *folders)  # what the page may mirror
         self._watcher: Watcher | None = None
         self._embed_model = embed_model
         self._engine: Engine | None = None
@@ -91,6 +93,13 @@ class Boot:
     def watched(self) -> list[Watched]:
         """How each mirrored folder stands."""
         return self._watcher.watched() if self._watcher else []
+
+    def confirm(self, folder: Path) -> None:
+        """Forget what is gone from a watched folder that is held."""
+        if self._watcher is not None and any(
+            one.folder.expanduser().resolve() == folder for one in self.watched()
+        ):
+            self._watcher.confirm(folder)
 
     @property
     def model(self) -> ModelStatus:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from ragkit.config import Settings
 from ragkit.errors import RagkitError
 from ragkit.schema import Coverage
-from ragkit.ui import render, render_library
+from ragkit.ui import render, render_folders, render_library
 from ragkit.ui.boot import Boot, is_default_library
+from ragkit.ui.folders import offered
+from ragkit.ui.pace import Pace
 from ragkit.ui.render import Status
 from ragkit.ui.strings import Strings
 from ragkit.ui.table import View
@@ -25,6 +27,7 @@ class Overview:
     def __init__(self, boot: Boot, *, shared: bool) -> None:
         self._boot = boot
         self._shared = shared
+        self._vectors = Pace()  # replaced whole: several windows may look at once
 
     def settled(self) -> bool:
         """Tell that nothing will change by itself: no need to look again soon."""
@@ -56,15 +59,20 @@ class Overview:
 
     def about(self, strings: Strings) -> str:
         engine = self._boot.peek()
+        coverage = engine.coverage() if engine else Coverage(0, 0, 0)
+        now = time.monotonic()
+        # Nothing to do is no slow stretch of what comes next.
+        self._vectors = Pace() if coverage.complete else self._vectors.noted(coverage.embedded, now)
         facts = render_library.About(
             documents=engine.documents() if engine else [],
-            coverage=engine.coverage() if engine else Coverage(0, 0, 0),
+            coverage=coverage,
+            vectors_per_second=self._vectors.per_second(now) if engine and not engine.paused else None,
             disk_bytes=engine.disk_use().total if engine else 0,
             command=sync_command(self._boot.settings),
             privacy=self._privacy(strings),
             semantic=engine is not None and embeds(engine),
             replacement=replacement(engine) if engine else None,
-            watched=[(str(one.folder), watch_state(one, strings)) for one in self._boot.watched()],
+            folders=folders(self._boot, strings),
         )
         return render_library.about(facts, strings)
 
@@ -83,11 +91,33 @@ def replacement(engine: Engine) -> tuple[str, float] | None:
     return (name, coverage.embedded / max(1, coverage.chunks)) if name else None
 
 
+def folders(boot: Boot, strings: Strings) -> list[render_folders.Row]:
+    """The folders that are or can be mirrored, and how each stands."""
+    watched = {one.folder.expanduser().resolve(): one for one in boot.watched()}
+    engine = boot.peek()
+    known = {root.id for root in engine.roots()} if engine is not None else set()
+    rows = []
+    for root in offered(boot):
+        one = watched.get(root.folder) if root.folder else None
+        there = root.folder is not None and root.folder.is_dir()
+        state = "missing" if not there else "known" if root.id in known else "offered"
+        rows.append(
+            render_folders.Row(
+                root.id,
+                root.label,
+                place=str(root.folder),
+                state=watch_state(one, strings) if one else strings(f"watch_{state}"),
+                there=there,
+                gone=len(one.preview.removed) if one and one.state == "held" else 0,
+            )
+        )
+    return rows
+
+
 def watch_state(watched: Watched, strings: Strings) -> str:
-    """How a mirrored folder stands."""
+    """How a watched folder stands."""
     error = strings.error(watched.error.code) if watched.error else ""
-    gone = len(watched.preview.removed)
-    return strings(f"watch_{watched.state}", n=gone, folder=watched.folder, error=error)
+    return strings(f"watch_{watched.state}", n=len(watched.preview.removed), error=error)
 
 
 def sync_command(settings: Settings) -> str:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 
 from ragkit.readers import shown_formats
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
+from ragkit.ui import render_folders
+from ragkit.ui.pace import rate, remaining
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
 from ragkit.ui.table import Page, View, page_of
@@ -186,7 +188,8 @@ class About:
     privacy: str
     semantic: bool  # passages get vectors
     replacement: tuple[str, float] | None = None  # the model that takes over, and how far it is, 0 to 1
-    watched: Sequence[tuple[str, str]] = ()  # a mirrored folder, and how it stands
+    folders: Sequence[render_folders.Row] = ()  # that are or can be mirrored
+    vectors_per_second: float | None = None
 
 
 def about(facts: About, strings: Strings) -> str:
@@ -194,6 +197,9 @@ def about(facts: About, strings: Strings) -> str:
     coverage = facts.coverage
     failed = sum(row.state == "failed" for row in facts.documents)
     vectors = f"{coverage.embedded} / {coverage.chunks}" if facts.semantic else strings("about_vectors_off")
+    if facts.semantic and facts.vectors_per_second and not coverage.complete:
+        left = coverage.chunks - coverage.embedded
+        vectors += " · " + remaining(left, facts.vectors_per_second, strings)
     rows = [
         (strings("about_documents"), str(len(facts.documents))),
         (strings("about_failed"), str(failed) if failed else ""),
@@ -207,32 +213,36 @@ def about(facts: About, strings: Strings) -> str:
         rows.append((strings("about_replacing", name=name), f"{share:.0%}"))
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows if value)
     formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in shown_formats())
-    watched = "".join(
-        f'<dt title="{escape(folder)}">{escape(PurePath(folder).name)}</dt><dd>{escape(state)}</dd>'
-        for folder, state in facts.watched
-    )
-    mirrored = f"<h2>{escape(strings('about_watched'))}</h2><dl>{watched}</dl>" if watched else ""
-    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>{mirrored}
+    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>{render_folders.folders(facts.folders, strings)}
 <h2>{escape(strings("about_formats"))}</h2><ul class="formats">{formats}</ul>
 <h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(facts.command)}</code>
 <p>{escape(facts.privacy)}</p></aside>"""
 
 
 def drop_note(command: str, strings: Strings) -> str:
-    """What app.js shows when a folder is dropped, whose structure the browser would lose."""
+    """What goes in, and a button for folders; hidden, what app.js shows when one could not be taken whole."""
     return (
         f'<div id="drop-folder" class="job" role="alert" hidden>{icon(ICON_ALERT, 20)}'
         f'<div class="job-body"><p>{escape(strings("drop_folder"))}</p>'
-        f'<code class="command">{escape(command)}</code></div>{close_button(strings)}</div>'
-        f'<p class="drop-formats">{escape(strings("drop_formats"))}</p>'
+        f'<code class="command">{escape(command)}</code>'
+        f'<p id="drop-large" hidden>{escape(strings("drop_large"))} <span></span></p></div>{close_button(strings)}</div>'
+        f'<div class="drop-more"><p class="drop-formats">{escape(strings("drop_formats"))}</p>'
+        f'<button type="button" id="choose-folder" class="plain">{escape(strings("choose_folder"))}</button>'
+        '<input type="file" id="chosen-folder" webkitdirectory multiple hidden></div>'
     )
 
 
 # ── Jobs ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def job_running(progress: Progress | None, strings: Strings, *, cancelling: bool = False) -> str:
-    """A bar with the file in hand and a button to cancel."""
+def job_running(
+    progress: Progress | None,
+    strings: Strings,
+    *,
+    cancelling: bool = False,
+    per_second: float | None = None,
+) -> str:
+    """A bar with the file in hand and a button to cancel; how long it takes, where `per_second` is known."""
     if cancelling:
         text = strings("job_cancelling")
     elif progress is None:
@@ -240,7 +250,9 @@ def job_running(progress: Progress | None, strings: Strings, *, cancelling: bool
     else:
         text = strings(f"job_{progress.stage}", current=PurePosixPath(progress.current).name)
     done, total = (progress.done, progress.total) if progress else (0, 0)
-    count = f"{done} / {total}" if total else ""
+    told = [f"{done} / {total}"] if total else []
+    if per_second and not cancelling:
+        told += [rate(per_second, strings), remaining(total - done, per_second, strings)]
     bar = f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
     cancel = (
         ""
@@ -249,7 +261,7 @@ def job_running(progress: Progress | None, strings: Strings, *, cancelling: bool
     )
     return (
         f'<div class="job running"><div class="job-body"><p><span class="job-text">{escape(text)}</span>'
-        f'<span class="job-count">{count}</span></p>{bar}</div>{cancel}</div>'
+        f'<span class="job-count">{escape(" · ".join(told))}</span></p>{bar}</div>{cancel}</div>'
     )
 
 

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from ragkit.schema import Language
-from ragkit.ui import strings_library, strings_machine, strings_settings, strings_tester, strings_viewer
+from ragkit.ui import (
+    strings_folders,
+    strings_library,
+    strings_machine,
+    strings_settings,
+    strings_tester,
+    strings_viewer,
+)
 
 COOKIE: Final = "ragkit-lang"
 """Set by the page before its first request, read by the handlers: the language that the user sees."""
@@ -139,7 +146,7 @@ _EN: Final = {
     "term_login": "Login:     user {user}, password {password}",
     "term_port_taken": "Port {wanted} is in use; using {port} instead.",
     "term_share_failed": "No public link: the share server cannot be reached. The page runs on this computer only.",
-    "term_watch_missing": "{folder} is not there. Nothing is removed; it is watched for its return.",
+    "term_watch_missing": "{folder} is not there. Nothing is removed; it is waited for.",
     "term_answers": "Answers:   {profile}",
     "term_search": "Search:    {search}",
     "term_library": "Library:   {folder} (documents: {documents})",
@@ -261,7 +268,7 @@ _ZH: Final = {
     "term_login": "登录信息：用户名 {user}，密码 {password}",
     "term_port_taken": "端口 {wanted} 已被占用，改用 {port}。",
     "term_share_failed": "无法创建公开链接：连不上分享服务器。页面只在本机运行。",
-    "term_watch_missing": "{folder} 不在。未删除任何内容，它出现后会开始同步。",
+    "term_watch_missing": "{folder} 不在。未删除任何内容，它出现后即可同步。",
     "term_answers": "回答方式：{profile}",
     "term_search": "检索方式：{search}",
     "term_library": "知识库：  {folder}（文档 {documents} 份）",
@@ -272,12 +279,14 @@ _ZH: Final = {
 TABLES: Final[dict[Language, dict[str, str]]] = {
     "en": _EN
     | strings_library.EN
+    | strings_folders.EN
     | strings_settings.EN
     | strings_machine.EN
     | strings_tester.EN
     | strings_viewer.EN,
     "zh": _ZH
     | strings_library.ZH
+    | strings_folders.ZH
     | strings_settings.ZH
     | strings_machine.ZH
     | strings_tester.ZH

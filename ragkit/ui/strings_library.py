@@ -6,12 +6,13 @@ from typing import Final
 
 EN: Final = {
     "drop": "Add documents",
-    "upload_text.drop_file": "Drop files here",  # the dotted keys are Gradio's own
+    "upload_text.drop_file": "Drop files or folders here",  # the dotted keys are Gradio's own
     "upload_text.click_to_upload": "click to choose them",
     "drop_formats": "Documents (PDF, Word, Markdown, text), slides, spreadsheets and data, web pages, e-books, "
     "e-mails, notebooks, source code, and ZIP archives of them. Several at once is fine; reading starts by itself.",
-    "drop_folder": "A folder cannot be dropped here, because the browser hides its structure. "
-    "Index it on this computer with:",
+    "drop_folder": "Not everything in this folder could be taken. Index it on this computer with:",
+    "drop_large": "Larger than 1 GB:",
+    "choose_folder": "Choose folder",
     "documents": "Documents",
     "documents_count": "Documents: {documents} · passages: {chunks}",
     "documents_found": "shown: {n}",
@@ -47,12 +48,6 @@ EN: Final = {
     "about_waiting": "Waiting",
     "about_disk": "On the disk",
     "about_replacing": "New vectors ({name})",
-    "about_watched": "Mirrored folders",
-    "watch_starting": "being looked at",
-    "watch_mirrored": "up to date",
-    "watch_held": '{n} files are gone at once. To forget them: python -m ragkit sync "{folder}" --yes',
-    "watch_missing": "not there; nothing is removed",
-    "watch_failed": "could not be synced: {error}",
     "about_chunks": "Passages",
     "about_vectors": "Semantic index",
     "about_vectors_off": "off",
@@ -73,6 +68,7 @@ EN: Final = {
     "doc_without_text_stopped": "No text on pages {pages}: recognising them took too long. Split the file.",
     "doc_recognised": "Text recognised from pictures on {n} pages: check what you rely on.",
     "job_starting": "Starting…",
+    "job_uploading": "Uploading the folder…",
     "job_scan": "Looking at {current}",
     "job_read": "Reading {current}",
     "job_embed": "Semantic index: {current}",
@@ -95,11 +91,13 @@ EN: Final = {
 
 ZH: Final = {
     "drop": "添加文档",
-    "upload_text.drop_file": "把文件拖到这里",
+    "upload_text.drop_file": "把文件或文件夹拖到这里",
     "upload_text.click_to_upload": "点击选择文件",
     "drop_formats": "支持文档（PDF、Word、Markdown、文本）、演示文稿、表格与数据、网页、电子书、邮件、"
     "笔记本、源代码，以及它们的 ZIP 压缩包；可一次添加多个，放入后自动开始读取。",
-    "drop_folder": "这里不能直接拖入文件夹，因为浏览器会丢掉其中的目录结构。请在本机用下面的命令建立索引：",
+    "drop_folder": "这个文件夹没能全部上传。请在本机用下面的命令建立索引：",
+    "drop_large": "超过 1 GB：",
+    "choose_folder": "选择文件夹",
     "documents": "文档",
     "documents_count": "文档 {documents} 份 · 段落 {chunks} 个",
     "documents_found": "筛选出 {n} 份",
@@ -134,12 +132,6 @@ ZH: Final = {
     "about_waiting": "等待读取",
     "about_disk": "占用磁盘",
     "about_replacing": "新语义索引（{name}）",
-    "about_watched": "同步中的文件夹",
-    "watch_starting": "正在检查",
-    "watch_mirrored": "已同步",
-    "watch_held": '一次少了 {n} 个文件。确认要忘掉它们：python -m ragkit sync "{folder}" --yes',
-    "watch_missing": "文件夹不在，未删除任何内容",
-    "watch_failed": "同步失败：{error}",
     "about_chunks": "段落",
     "about_vectors": "语义索引",
     "about_vectors_off": "未启用",
@@ -160,6 +152,7 @@ ZH: Final = {
     "doc_without_text_stopped": "第 {pages} 页没有文字：识别时间过长，已停止。请拆分文件。",
     "doc_recognised": "有 {n} 页的文字由图片识别而来，引用前请核对。",
     "job_starting": "开始处理…",
+    "job_uploading": "正在上传文件夹…",
     "job_scan": "正在检查 {current}",
     "job_read": "正在读取 {current}",
     "job_embed": "正在建立语义索引 {current}",

@@ -52,10 +52,11 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             kb: Path | None = None,
             start: bool = True,
             watch: Sequence[Path] = (),
+            folders: Sequence[Path] = (),
         ) -> Site:
             data = tmp_path_factory.mktemp("data")
             settings = Settings(data_dir=data, kb=kb or data / "library" / "default")
-            boot = Boot(settings, llm=llm, embed_model=WordEmbedding(), watch=watch)
+            boot = Boot(settings, llm=llm, embed_model=WordEmbedding(), watch=watch, folders=folders)
             app = build_app(boot, settings)
             served = launch(app, settings, port=serving.free_port("127.0.0.1", 17860))
             sites.callback(boot.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_a_long_job_shows_where_it_is_and_can_be_cancelled(
     assert 0 < page.locator("#documents tbody tr").count() < 60
 
 
+def test_a_long_job_tells_how_fast_it_goes_and_how_long_it_takes(
+    visit: Visit, serve: Serve, tmp_path: Path
+) -> None:
+    page = visit(serve(kb=tmp_path / "kb"))
+    open_library(page)
+    sentences = "".join(f"第{number}句话说的是另一件事情。" for number in range(2500))
+    files = [(f"file{number}.txt", f"第{number}份。{sentences}".encode()) for number in range(60)]
+    page.locator("#drop input[type=file]").set_input_files(
+        [{"name": name, "mimeType": "text/plain", "buffer": content} for name, content in files]
+    )
+    told = re.compile(r"^\d+ / 60 · 每(秒|分钟) \d+\.\d 个 · 约剩 \d+ (秒|分钟)$")
+    expect(page.locator("#job .running .job-count")).to_have_text(told)
+    page.locator("#job [data-action=cancel]").click()
+    expect(page.locator("#job .job:not(.running)")).to_contain_text("已取消")
+
+
 def test_a_document_is_read_again_by_keyboard_too(visit: Visit, site: Site) -> None:
     page = visit(site)
     open_library(page)
@@ -103,19 +120,6 @@ def test_a_name_that_is_taken_by_other_content_is_asked_about(visit: Visit, site
         page.locator("#documents tbody tr", has_text="plan").first.locator("[data-action=delete]").click()
         page.locator("#confirm button[value=yes]").click()
         expect(page.locator("#documents tbody tr", has_text="plan")).to_have_count(last - 1)
-
-
-def test_a_dropped_folder_is_refused_with_the_command_that_takes_it(visit: Visit, site: Site) -> None:
-    page = visit(site)
-    open_library(page)
-    page.evaluate(
-        """() => {
-            const drop = new Event("drop", { bubbles: true, cancelable: true });
-            drop.dataTransfer = { items: [{ webkitGetAsEntry: () => ({ isDirectory: true }) }], files: [] };
-            document.querySelector("#drop button").dispatchEvent(drop);
-        }"""
-    )
-    expect(page.locator("#drop-folder")).to_contain_text("python -m ragkit sync FOLDER")
 
 
 def test_what_the_command_line_added_meanwhile_is_shown(visit: Visit, site: Site, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ragkit.schema import Answer, Citation, Conflict, Coverage, Document, Failure, Hit, Progress, SyncReport
-from ragkit.ui import render, render_library
+from ragkit.ui import render, render_folders, render_library
 from ragkit.ui.strings import Strings
 
 EN, ZH = Strings("en"), Strings("zh")
@@ -265,7 +265,7 @@ def test_the_facts_tell_disk_replacement_and_mirrored_folders() -> None:
         privacy="here",
         semantic=True,
         replacement=("bge-m3", 0.62),
-        watched=[("/home/<b>/docs", "up to date")],
+        folders=[render_folders.Row("7f", "docs", "/home/<b>/docs", "up to date", there=True)],
     )
     html = render_library.about(facts, EN)
     assert (
@@ -275,6 +275,26 @@ def test_the_facts_tell_disk_replacement_and_mirrored_folders() -> None:
         and "up to date" in html
         and "&lt;b&gt;" in html
     )
+
+
+def test_vectors_that_are_missing_are_told_with_the_time_that_they_take() -> None:
+    facts = render_library.About([row()], Coverage(1, 900, 120), 0, "sync", "here", True)
+    assert "120 / 900 · about 2 min left" in render_library.about(replace(facts, vectors_per_second=6.5), EN)
+    assert "left" not in render_library.about(facts, EN)
+    whole = replace(facts, coverage=Coverage(1, 900, 900), vectors_per_second=6.5)
+    assert "left" not in render_library.about(whole, EN)
+
+
+def test_a_job_tells_its_rate_and_the_time_that_is_left() -> None:
+    progress = Progress("read", 12, 200, "uploads/a.md")
+    assert ">12 / 200 · 3.1 files/s · about 1 min left<" in render_library.job_running(
+        progress, EN, per_second=3.1
+    )
+    assert ">12 / 200 · 每秒 3.1 个 · 约剩 1 分钟<" in render_library.job_running(
+        progress, ZH, per_second=3.1
+    )
+    assert ">12 / 200<" in render_library.job_running(progress, EN)
+    assert ">12 / 200<" in render_library.job_running(progress, EN, cancelling=True, per_second=3.1)
 
 
 def test_an_empty_library_calls_to_action() -> None:

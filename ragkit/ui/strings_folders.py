@@ -1,0 +1,68 @@
+"""The strings about folders on the Knowledge base tab, and about how long a job takes: a part of ragkit.ui.strings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EN: Final = {
+    "pace_second": "{n} files/s",
+    "pace_minute": "{n} files/min",
+    "left_seconds": "about {n} s left",
+    "left_minutes": "about {n} min left",
+    "left_hours": "about {n} h left",
+    "folders_title": "Folders of this computer",
+    "watch_starting": "being looked at",
+    "watch_mirrored": "up to date",
+    "watch_held": "{n} files are gone at once; nothing is forgotten yet",
+    "watch_missing": "not there; nothing is removed",
+    "watch_failed": "could not be synced: {error}",
+    "watch_known": "in the knowledge base",
+    "watch_offered": "not in the knowledge base yet",
+    "folder_check": "Check for changes",
+    "folder_check_name": "Check {name} for changes",
+    "folder_forget": "Remove them",
+    "folder_forget_name": "Remove the files that are gone from {name}",
+    "folder_forget_confirm": "{n} files are gone from “{name}”, most of what it held. "
+    "Remove them from the knowledge base?",
+    "changes_looking": "Looking for changes in {name}…",
+    "changes_title": "Changes in {name}",
+    "changes_none": "Nothing has changed in {name}.",
+    "changes_added": "New: {n}",
+    "changes_updated": "Changed: {n}",
+    "changes_moved": "Renamed: {n}",
+    "changes_removed": "Gone: {n}",
+    "changes_failed": "Not readable: {n}",
+    "changes_mostly_gone": "Most of this folder is gone. Is its drive there, and is it the right folder?",
+    "changes_apply": "Apply",
+}
+
+ZH: Final = {
+    "pace_second": "每秒 {n} 个",
+    "pace_minute": "每分钟 {n} 个",
+    "left_seconds": "约剩 {n} 秒",
+    "left_minutes": "约剩 {n} 分钟",
+    "left_hours": "约剩 {n} 小时",
+    "folders_title": "本机文件夹",
+    "watch_starting": "正在检查",
+    "watch_mirrored": "已同步",
+    "watch_held": "一次少了 {n} 个文件，尚未移除任何内容",
+    "watch_missing": "文件夹不在，未删除任何内容",
+    "watch_failed": "同步失败：{error}",
+    "watch_known": "已在知识库中",
+    "watch_offered": "尚未加入知识库",
+    "folder_check": "检查变化",
+    "folder_check_name": "检查 {name} 的变化",
+    "folder_forget": "确认移除",
+    "folder_forget_name": "移除 {name} 中已消失的文件",
+    "folder_forget_confirm": "“{name}”一次少了 {n} 个文件，占了大半。要从知识库中移除它们吗？",
+    "changes_looking": "正在检查 {name} 的变化…",
+    "changes_title": "{name} 的变化",
+    "changes_none": "{name} 没有变化。",
+    "changes_added": "新增 {n}",
+    "changes_updated": "改动 {n}",
+    "changes_moved": "改名 {n}",
+    "changes_removed": "消失 {n}",
+    "changes_failed": "无法读取 {n}",
+    "changes_mostly_gone": "这个文件夹少了大半内容。请确认磁盘已连接，文件夹也没有弄错。",
+    "changes_apply": "应用",
+}
