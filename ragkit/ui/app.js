@@ -25,10 +25,11 @@
     location.reload();
   };
 
-  const confirmed = (text, label) => new Promise((resolve) => {
+  const confirmed = (text, label, danger = false) => new Promise((resolve) => {
     const dialog = $("#confirm"), yes = $("#confirm [value=yes]");
     $("#confirm-text").textContent = text;
     yes.textContent = label || yes.dataset.label;
+    yes.classList.toggle("danger", danger);
     dialog.returnValue = "";
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
     dialog.showModal();
@@ -62,6 +63,7 @@
     document.body.classList.add("sources-open");
     card.classList.add("on");
     const lit = pick(card, link);
+    if (innerWidth <= 820) link.scrollIntoView({ block: "start" });  // the sheet will stand over the rest
     card.scrollIntoView({ block: "nearest", behavior: lit ? "instant" : "smooth" });
     lit?.scrollIntoView({ block: "nearest", behavior: "smooth" });
     card.focus({ preventScroll: true });
@@ -137,6 +139,14 @@
   const nameEdit = () => $("#chatbot .edit-textarea:not([aria-label])")?.setAttribute("aria-label", $("#ask textarea").placeholder);
   new MutationObserver(() => { openView(); sayEverywhere(); noList(); nameEdit() }).observe(document.documentElement, { childList: true, subtree: true });
 
+  // How much stands above the chat: the bar, the tabs, and an alert when there is one.
+  const measure = () => {
+    const tabs = $("#tabs > .tab-wrapper");
+    if (tabs) document.documentElement.style.setProperty("--above", `${Math.round(tabs.getBoundingClientRect().bottom + scrollY) + 16}px`);
+  };
+  addEventListener("resize", measure);
+  whenThere(() => $("#tabs > .tab-wrapper") && $("#top"), (top) => new ResizeObserver(measure).observe(top), 600);
+
   // ── Clicks, keys, drops ──
 
   addEventListener("click", (event) => {
@@ -158,6 +168,7 @@
     if (on("#language")) return switchLanguage(on("#language"));
     if (on("dialog.view [data-action=close]")) return on("dialog.view").close();
     if (on("#choose-folder")) return $("#chosen-folder").click();
+    if (on("#close-sheet")) return closeSources();
     if (on("[data-close]")) return void (on(".job").hidden = true);
     if (actionOf(event) !== released) act(actionOf(event));  // by keyboard or a screen reader
   }, true);
@@ -179,7 +190,7 @@
   const act = async (button) => {
     if (!button) return;
     const { action, id, confirm } = button.dataset;
-    if (confirm && !(await confirmed(confirm, button.title))) return;
+    if (confirm && !(await confirmed(confirm, button.title, action === "delete"))) return;
     // What holds the button may have been painted anew while the dialog was open.
     const again = () => $(`button[data-action="${action}"]${id ? `[data-id="${CSS.escape(id)}"]` : ""}`);
     send(button.isConnected ? button : again() ?? $("#documents .docs-frame"), { action, id });
@@ -305,7 +316,7 @@
   const write = clipboard?.writeText?.bind(clipboard);
   if (write) clipboard.writeText = (text) => {
     const plain = text
-      .replace(/<a href="#src-[\w-]+" class="cite"[^>]*>(\d+)<\/a>/g, "[$1]")
+      .replace(/\u00a0?<a href="#src-[\w-]+" class="cite"[^>]*>(\d+)<\/a>/g, " [$1]")
       .replace(/<span class="unsupported">([^<]*(?:<(?!\/span>)[^<]*)*)<\/span>/g, "$1")
       .replace(/\s*<(span|a)\b[^>]*class="(?:note|cite-all|doubt)[^>]*>[^<]*<\/\1>/g, "");
     return write(new DOMParser().parseFromString(plain.replace(/</g, "&lt;"), "text/html").documentElement.textContent);

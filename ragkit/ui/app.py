@@ -158,6 +158,7 @@ class _Page:
         with gr.Row(elem_id="chat-row", equal_height=False):
             left = gr.Column(scale=5, elem_id="chat-column")
             with gr.Column(scale=3, elem_id="sources-column"):
+                html(say("sheet_close"), "sheet-top")
                 panel = html(say("sources_empty_panel"), "sources", js=_SOURCE_ACTION)
         with left:
             more = earlier.build()
@@ -324,6 +325,7 @@ def translations(settings: Settings) -> gr.I18n:
             "greeting_block": f"## {strings('greeting')}\n\n{strings('greeting_hint')}",
             "top_bar": render.top_bar(opening, strings),
             "dialog": render.dialog(strings),
+            "sheet_close": render.sheet_close(strings),
             "sources_empty_panel": render.sources_empty(strings),
             "drop_note": render_library.drop_note(sync_command(settings), strings),
         }

@@ -284,6 +284,8 @@ def _parts(exchange: Exchange, strings: Strings) -> list[str]:
         if answer.text
         else []
     )
+    if not parts and exchange.began and not (exchange.done or exchange.error):
+        parts.append(markup.note("busy", strings("searching" if not answer.hits else "writing")))
     if exchange.error:
         parts.append(markup.note("failed", exchange.error))
     elif exchange.done and exchange.halted:

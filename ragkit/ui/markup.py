@@ -27,6 +27,7 @@ _FRAME = re.compile(
     re.S,
 )
 _CITATION = re.compile(r"\[(\d{1,3})\]")
+_SAID = re.compile(r"[^\s|>*+#-] $")  # something that a number may stand behind, on the same line
 _ACTIVE = {
     "&": "&amp;",
     "<": "&lt;",
@@ -98,7 +99,10 @@ def _prose(
             ),
             None,
         )
-        parts += [inert(text[at:place]), citation(turn, number, strings, sentence)]
+        before = inert(text[at:place])
+        if _SAID.search(before):
+            before = before[:-1] + "\N{NO-BREAK SPACE}"  # a number alone on a line says nothing
+        parts += [before, citation(turn, number, strings, sentence)]
         at = found.end()
     return "".join(parts) + inert(text[at:high])
 

@@ -19,6 +19,7 @@ from ragkit.config import ASSETS
 from ragkit.readers import page_kind
 from ragkit.schema import Answer, Hit, Span
 from ragkit.text import analyse
+from ragkit.ui.plain import signs
 from ragkit.ui.strings import Strings
 
 # A passage whose first mark stands later, or on a later line, is shown from shortly before the mark.
@@ -107,6 +108,15 @@ def dialog(strings: Strings) -> str:
         f'data-everywhere="{escape(strings("scope_all"))}"><form method="dialog"><p id="confirm-text"></p>'
         f'<div class="dialog-buttons"><button value="" class="plain">{escape(strings("cancel"))}</button>'
         f'<button value="yes" class="primary" data-label="{ok}">{ok}</button></div></form></dialog>'
+    )
+
+
+def sheet_close(strings: Strings) -> str:
+    """On a narrow screen the sources are a sheet, and this closes it."""
+    label = escape(strings("close"))
+    return (
+        f'<button type="button" id="close-sheet" class="row-action" title="{label}" aria-label="{label}">'
+        f"{icon(ICON_CLOSE, 16)}</button>"
     )
 
 
@@ -242,7 +252,7 @@ def _card(turn: str, answer: Answer, number: int, strings: Strings, *, cited: bo
 >{icon(ICON_PAGES, 16)}</button></div>
 {_score_parts(hit, strings)}
 {f'<div class="src-where">{escape(where)}</div>' if where else ""}
-{passage(hit.text, marks, "cited" if cited else "term")}</li>"""
+{passage(hit.text, marks, "cited" if cited else "term", signs(hit))}</li>"""
 
 
 def _score_parts(hit: Hit, strings: Strings) -> str:
@@ -285,6 +295,8 @@ class Mark:
 def cited_marks(answer: Answer, number: int) -> list[Mark]:
     """What in passage `number` the answer rests on, in pieces that each belong to the same sentences of it."""
     hit = answer.hits[number - 1]
+    if answer.kind == "outline":  # it rests on the whole of each
+        return []
     own = [citation for citation in answer.citations if citation.number == number]
     edges = {edge for one in own for span in ((one.start, one.end), *one.words) for edge in span}
     low_end, high_end = hit.start, hit.start + len(hit.text)
@@ -320,11 +332,14 @@ def merge(spans: Iterable[Span]) -> list[Span]:
     return merged
 
 
-def passage(text: str, marks: Sequence[Mark], kind: Literal["cited", "term"]) -> str:
-    """A passage with its marks. What stands long before the first mark is folded until the card is open."""
+def passage(
+    text: str, marks: Sequence[Mark], kind: Literal["cited", "term"], hidden: Sequence[Span] = ()
+) -> str:
+    """A passage with its marks, without what is `hidden`. What stands long before the first mark is folded until the
+    card is open."""
     cut = _lead(text, marks[0].start) if marks and kind == "cited" else 0
-    lead = f'<span class="src-lead">{_marked(text, marks, 0, cut, kind)}</span>' if cut else ""
-    body = _marked(text, marks, cut, len(text), kind)
+    lead = f'<span class="src-lead">{_marked(text, marks, 0, cut, kind, hidden)}</span>' if cut else ""
+    body = _marked(text, marks, cut, len(text), kind, hidden)
     return f'<div class="src-text{" cut" if cut else ""}">{lead}{body}</div>'
 
 
@@ -336,20 +351,29 @@ def _lead(text: str, first: int) -> int:
     return stop + 1 if stop >= 0 else near
 
 
-def _marked(text: str, marks: Sequence[Mark], low: int, high: int, kind: str) -> str:
+def _marked(text: str, marks: Sequence[Mark], low: int, high: int, kind: str, hidden: Sequence[Span]) -> str:
     parts: list[str] = []
     at = low
     for mark in marks:
         start, end = max(mark.start, at), min(mark.end, high)
         if start < end:
-            words = _shown(text[start:end])
+            words = _shown(text, start, end, hidden)
             told = f' data-at="{" ".join(map(str, mark.sentences))}"' if mark.sentences else ""
             inner = f"<b>{words}</b>" if mark.is_shared else words
-            parts += [_shown(text[at:start]), f'<mark class="{kind}"{told}>{inner}</mark>']
+            parts += [
+                _shown(text, at, start, hidden),
+                f'<mark class="{kind}"{told}>{inner}</mark>' if words else "",
+            ]
             at = end
-    return "".join([*parts, _shown(text[at:high])])
+    return "".join([*parts, _shown(text, at, high, hidden)])
 
 
-def _shown(text: str) -> str:
-    """Escaped, with blank lines squeezed: a card is narrow."""
-    return escape(re.sub(r"[ \t]*\n\s*", "\n", text))
+def _shown(text: str, low: int, high: int, hidden: Sequence[Span]) -> str:
+    """A stretch, escaped, with blank lines squeezed: a card is narrow."""
+    kept: list[str] = []
+    for start, end in hidden:
+        if low < end and start < high:
+            kept.append(text[low : max(low, start)])
+            low = min(end, high)
+    kept.append(text[low:high])
+    return escape(re.sub(r"[ \t]*\n\s*", "\n", "".join(kept)))

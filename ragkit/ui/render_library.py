@@ -35,7 +35,7 @@ _COLUMNS: Final = (
 def size(size_bytes: float) -> str:
     """1536 -> '1.5 KB'."""
     for unit in ("B", "KB", "MB"):
-        if size_bytes < 1024:
+        if size_bytes < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.1f} GB"
@@ -66,6 +66,7 @@ def documents(
     page = page_of(rows, view)
     head = "".join(_head(column, css, view, strings) for column, css in _COLUMNS)
     body = "".join(_row(row, strings, semantic=semantic) for row in page.rows)
+    none = "" if page.rows else f'<p class="docs-none" role="status">{escape(strings("documents_none"))}</p>'
     waiting = sum(row.state in WAITING for row in rows)
     count = strings("documents_count", documents=len(rows), chunks=sum(row.chunks for row in rows))
     if view.words.strip():
@@ -73,7 +74,7 @@ def documents(
     return (
         f'{_queue(waiting, strings, paused=paused)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
         f'<th scope="col"><span class="hidden-text">{escape(strings("column_actions"))}</span></th></tr></thead>'
-        f"<tbody>{body}</tbody></table>{_pager(page, strings)}</div>"
+        f"<tbody>{body}</tbody></table>{none}{_pager(page, strings)}</div>"
     )
 
 
@@ -278,7 +279,8 @@ def job_report(report: SyncReport, strings: Strings) -> str:
     told = " · ".join(strings(key, n=number) for key, number in counts if number)
     if not told and not report.conflicts and not report.cancelled:
         told = strings("job_nothing")
-    state = strings("job_cancelled") if report.cancelled else strings("job_done") if told else ""
+    ended = "job_cancelled" if report.cancelled else "job_partly" if report.failed else "job_done"
+    state = strings(ended) if told or report.cancelled else ""
     conflicts = _conflicts(report.conflicts, strings)
     if not told and not state:
         return conflicts

@@ -18,7 +18,11 @@ def shown(text: str, sources: int = 3) -> str:
 
 
 def test_a_citation_becomes_a_link_to_its_card() -> None:
-    assert shown("so [2].") == 'so <a href="#src-t1-2" class="cite" title="Source 2">2</a>.'
+    assert shown("so [2].") == 'so\N{NO-BREAK SPACE}<a href="#src-t1-2" class="cite" title="Source 2">2</a>.'
+
+
+def test_a_number_that_begins_a_line_leaves_the_list_a_list() -> None:
+    assert shown("- [1]").startswith("- <a href") and shown("| [1] |").startswith("| <a href")
 
 
 def test_a_citation_leads_to_what_its_own_sentence_rests_on() -> None:
@@ -70,7 +74,7 @@ def test_code_is_shown_as_it_stands(code: str) -> None:
 
 
 def test_a_citation_after_code_still_counts() -> None:
-    assert shown("`a[1]` [1]").startswith('`a[1]` <a href="#src-t1-1"')
+    assert shown("`a[1]` [1]").startswith('`a[1]`\N{NO-BREAK SPACE}<a href="#src-t1-1"')
 
 
 def doubted(text: str, *spans: tuple[int, int]) -> str:
