@@ -100,7 +100,7 @@ def _prose(
             None,
         )
         before = inert(text[at:place])
-        if _SAID.search(before):
+        if before.endswith(" ") and _SAID.search(text[max(0, place - 2) : place]):
             before = before[:-1] + "\N{NO-BREAK SPACE}"  # a number alone on a line says nothing
         parts += [before, citation(turn, number, strings, sentence)]
         at = found.end()

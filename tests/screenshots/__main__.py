@@ -20,7 +20,7 @@ for _name in [name for name in os.environ if name.startswith("RAGKIT_")]:
 
 from playwright.sync_api import Browser
 
-from tests.screenshots import chat_states, library_states  # noqa: F401  # they fill STATES
+from tests.screenshots import chat_states, library_states, settings_states  # noqa: F401  # they fill STATES
 from tests.screenshots.assets import write_assets
 from tests.screenshots.sites import Sites
 from tests.screenshots.windows import SIZES, STATES, State, chromium, settle, window
