@@ -122,7 +122,9 @@ def watch_state(watched: Watched, strings: Strings) -> str:
 
 def sync_command(settings: Settings) -> str:
     """How to index a whole folder into this knowledge base."""
-    library = "" if is_default_library(settings) else f' --kb "{settings.kb}"'
+    is_named = settings.kb.parent == settings.data_dir / "library"
+    library = f' --kb "{settings.kb.name if is_named else settings.kb}"'
+    library = "" if is_default_library(settings) else library
     return f"python -m ragkit sync FOLDER{library}"
 
 

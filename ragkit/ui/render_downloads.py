@@ -39,7 +39,7 @@ def fetching(name: str, downloads: Fetching, id: str, strings: Strings) -> tuple
     """What stands under the name of a model that is not here, and its button."""
     if not downloads.moving:
         error = downloads.error if downloads.name == name else None
-        told = f'<p class="model-fit short">{escape(str(error))}</p>' if error else ""
+        told = failure(error) if error else ""
         label = strings("download_again" if error else "download")
         return told, button("fetch", id, label, name)
     if downloads.name != name:
@@ -57,6 +57,12 @@ def fetching(name: str, downloads: Fetching, id: str, strings: Strings) -> tuple
         told = f'<p class="model-facts">{escape(" · ".join(parts))}</p>'
         told += progress_bar(at.done_bytes / at.total_bytes, name)
     return told, button("cancel", id, strings("cancel"), name)
+
+
+def failure(error: RagkitError) -> str:
+    """What went wrong, and the next step on a line of its own."""
+    hint = f'<p class="model-facts">{escape(error.hint)}</p>' if error.hint else ""
+    return f'<p class="model-fit short">{escape(error.message)}</p>{hint}'
 
 
 def duration(seconds: float, strings: Strings) -> str:

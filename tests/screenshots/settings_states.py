@@ -81,7 +81,10 @@ def several_knowledge_bases_narrow(at: Window) -> None:
 @once("en", "light")
 def earlier_messages(at: Window) -> None:
     for number in range(MAX_MESSAGES // 2 + 2):
-        ask(at.page, f"How soon must I report a lost laptop? ({number})")
+        at.page.fill("#ask textarea", f"How soon must I report a lost laptop? ({number})")
+        at.page.press("#ask textarea", "Enter")
+        expect(at.page.locator("#chatbot .user.message").last).to_contain_text(f"({number})")
+        expect(at.page.locator("#ask .submit-button")).to_be_visible()
     at.page.locator("#chatbot .bubble-wrap").evaluate("element => element.scrollTop = 0")
     expect(at.page.locator("#earlier")).to_be_visible()
 

@@ -14,7 +14,7 @@ from tests.ui.steps import ask, open_library, open_settings, send
 PARTS = {
     "model": "#machine dl",
     "answers": "#answers-told .job",
-    "search": ".model",
+    "search": "#embeddings .model",
     "checkup": ".checkup button",
 }
 
