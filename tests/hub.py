@@ -39,8 +39,9 @@ def tiny_model(shard_bytes: int = 300_000) -> dict[str, bytes]:
 class FakeHub:
     """Serves `files`, records every request, and misbehaves as its fields say."""
 
-    def __init__(self, files: dict[str, bytes], *, large_bytes: int = 10_000) -> None:
+    def __init__(self, files: dict[str, bytes], *, name: str = NAME, large_bytes: int = 10_000) -> None:
         self.files = files
+        self.name = name
         self.large_bytes = large_bytes  # from here on a file is listed as LFS does, by its sha256
         self.listed_only: list[str] = []  # names in the list without a file
         self.asked: list[tuple[str, dict[str, str]]] = []  # path, headers
@@ -92,14 +93,16 @@ class FakeHub:
             self._stop.wait(30)
         elif self.html:
             _send(request, 200, b"<html>Please log in</html>")
-        elif request.path == f"/api/models/{NAME}/revision/main":
-            _send(request, 200, json.dumps({"id": NAME, "sha": REVISION}).encode())
-        elif request.path == f"/api/models/{NAME}/revision/refs%2Fpr%2F1":
-            _send(request, 200, json.dumps({"id": NAME, "sha": BRANCH_REVISION}).encode())
-        elif match := re.fullmatch(rf"/api/models/{NAME}/tree/(\w{{40}})\?recursive=true", request.path):
+        elif request.path == f"/api/models/{self.name}/revision/main":
+            _send(request, 200, json.dumps({"id": self.name, "sha": REVISION}).encode())
+        elif request.path == f"/api/models/{self.name}/revision/refs%2Fpr%2F1":
+            _send(request, 200, json.dumps({"id": self.name, "sha": BRANCH_REVISION}).encode())
+        elif match := re.fullmatch(rf"/api/models/{self.name}/tree/(\w{{40}})\?recursive=true", request.path):
             hidden = self.only_on_branch if match[1] == REVISION else set()
             _send(request, 200, json.dumps([e for e in self._tree() if e["path"] not in hidden]).encode())
-        elif match := re.fullmatch(rf"/{NAME}/resolve/(?:{REVISION}|{BRANCH_REVISION})/(.+)", request.path):
+        elif match := re.fullmatch(
+            rf"/{self.name}/resolve/(?:{REVISION}|{BRANCH_REVISION})/(.+)", request.path
+        ):
             self._send_file(request, match[1])
         else:
             _send(request, 404, b"not found")

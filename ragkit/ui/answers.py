@@ -46,8 +46,10 @@ class AnswerSettings:
         opened.select(self.show, None, [*parts, told], **AT_ONCE)
         told.reset_answers(self.reset, None, [*parts, told], **AT_ONCE)
         for part in parts:
-            # Not "change": what the server puts into the form is no wish of the user.
-            part.input(self._save, set(parts), told, trigger_mode="always_last", **AT_ONCE)
+            # A text tells of no input that did not come by keys, so it tells of every change; `save` sees that
+            # what the server has put into the form is none.
+            changed = part.change if isinstance(part, gr.Textbox) else part.input
+            changed(self._save, set(parts), told, trigger_mode="always_last", **AT_ONCE)
         self._parts = dict(zip(parts, FIELDS, strict=True))
 
     def _part(self, name: str, step: float | None, say: Callable[[str], Any]) -> Any:
@@ -66,10 +68,10 @@ class AnswerSettings:
         """The settings in force."""
         return (*self._values(), self._told(self._strings_for(request)))
 
-    def _save(self, form: dict[Any, Any], request: gr.Request) -> str:
+    def _save(self, form: dict[Any, Any], request: gr.Request) -> Any:
         return self.save({self._parts[part]: value for part, value in form.items()}, request)
 
-    def save(self, form: dict[str, Any], request: gr.Request) -> str:
+    def save(self, form: dict[str, Any], request: gr.Request) -> Any:
         """Take what the form holds, from the next question on, and keep it for the next start."""
         strings, settings = self._strings_for(request), self._boot.settings
         given = {
@@ -77,6 +79,8 @@ class AnswerSettings:
             for name, value in form.items()
             if value is not None and value != getattr(settings, name)
         }
+        if not given:
+            return gr.skip()
         try:
             settings = settings.changed("the form", **given)
         except RagkitError as error:

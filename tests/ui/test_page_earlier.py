@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -20,13 +21,13 @@ pytestmark = pytest.mark.browser
 TEXT = "Falcon {n} was built in Oslo."
 
 
-def past(number: int) -> Exchange:
+def past(number: int, kb: Path) -> Exchange:
     """An exchange that was had before, about document `number`."""
     text = TEXT.format(n=number)
     hit = Hit(number, 1, f"uploads/{number}.md", None, (), 0, len(text), text, 0.9, 1.0, None)
     cited = Citation(1, 1, hit.source, None, (), 0, len(text), text)
     answer = Answer(f"What is XTuner, part {number}?", f"{text} [1]", "m", hits=(hit,), citations=(cited,))
-    return Exchange(f"t{number}", answer, done=True, ended=True)
+    return Exchange(f"t{number}", answer, done=True, ended=True, kb=kb)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,9 @@ def long(talker: Site) -> Iterator[Site]:
         for block in talker.app.blocks.values()
         if isinstance(block, gr.State) and isinstance(block.value, Conversation)
     )
-    kept.value = Conversation({one.turn: one for one in map(past, range(100))}, hidden=100)
+    kept.value = Conversation(
+        {one.turn: one for one in (past(number, talker.settings.kb) for number in range(100))}, hidden=100
+    )
     yield talker
     kept.value = Conversation()
 

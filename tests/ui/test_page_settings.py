@@ -87,7 +87,7 @@ def test_an_embedding_model_is_fetched_and_taken_while_the_old_vectors_answer(
     files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     site = serve()
     page = visit(site, locale="en-GB")
-    with FakeHub(files) as hub:
+    with FakeHub(files, name=record.name) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         monkeypatch.setattr(config, "_OFFLINE", False)
         open_settings(page, "search")
