@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import gradio as gr
 
-from ragkit import log
+from ragkit import config, log
 from ragkit.changes import is_mostly_gone
 from ragkit.errors import RagkitError
 from ragkit.scan import folder_root
@@ -45,7 +45,12 @@ def offered(boot: Boot) -> list[Root]:
     start, and those that the library mirrors and that are there."""
     engine = boot.peek()
     taken = engine.roots() if engine is not None else []
-    known = [root.folder for root in taken if root.folder is not None and root.folder.is_dir()]
+    # Not the samples: they go in once, and one that was deleted stays away.
+    known = [
+        root.folder
+        for root in taken
+        if root.folder is not None and root.folder.is_dir() and root.folder != config.SAMPLES
+    ]
     roots: dict[str, Root] = {}
     for folder in (*boot.folders, *known):
         root = folder_root(folder, [*taken, *roots.values()])
