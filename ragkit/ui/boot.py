@@ -13,6 +13,7 @@ from ragkit import config, log
 from ragkit.config import Settings
 from ragkit.errors import LibraryBusy, RagkitError
 from ragkit.schema import Progress
+from ragkit.ui.downloads import Downloads, fetch
 from ragkit.ui.slot import STOP_WAIT_S, ModelSlot, ModelStatus
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Boot:
         self._thread = threading.Thread(target=self._run, name="ragkit-boot", daemon=True)
         self._moving = threading.Lock()  # to another library
         self.slot = ModelSlot(settings, llm)
+        self.downloads = Downloads(fetch(settings.data_dir))
         self._llm = llm
         self.state: BootState = "opening"
         self.error: RagkitError | None = None
@@ -154,6 +156,7 @@ class Boot:
     def close(self) -> None:
         """Stop what is under way and close the engine."""
         self._cancel.set()
+        self.downloads.close()
         self.slot.stop()
         if self._thread.is_alive():
             self._thread.join(timeout=10)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 from ragkit import config
-from ragkit.errors import RagkitError
 from ragkit.transfer import OnTransfer, Transfer
 from ragkit.ui.task import Task
 
@@ -30,48 +29,24 @@ def fetch(data_dir: Path) -> Fetch:
     return fetched
 
 
-class Downloads:
+class Downloads(Task[Transfer]):
     """What is being fetched, how far it is, or why it failed. What has come is kept: the next try goes on from there."""
 
     def __init__(self, fetch: Fetch) -> None:
+        super().__init__()
         self._fetch = fetch
-        self._task: Task[Transfer] = Task()
         self.finished = 0  # grows with every model that has come
 
-    @property
-    def moving(self) -> bool:
-        return self._task.running
-
-    @property
-    def name(self) -> str:
-        """The model that is being fetched, or that was last."""
-        return self._task.name
-
-    @property
-    def at(self) -> Transfer | None:
-        return self._task.step
-
-    @property
-    def cancelling(self) -> bool:
-        return self._task.cancelling
-
-    @property
-    def error(self) -> RagkitError | None:
-        return self._task.error
-
-    def start(self, name: str) -> bool:
-        """Begin to fetch; False while another one is under way."""
+    def begin(self, name: str) -> bool:
+        """Begin to fetch a model; False while another one is under way."""
 
         def work(note: OnTransfer, cancel: object) -> None:
             self._fetch(name, progress=note, cancel=cancel)
             self.finished += 1
 
-        return self._task.start(name, work)
-
-    def cancel(self) -> None:
-        self._task.cancel()
+        return self.start(name, work)
 
     def close(self) -> None:
         """Stop it."""
-        self._task.cancel()
-        self._task.wait(10)
+        self.cancel()
+        self.wait(10)

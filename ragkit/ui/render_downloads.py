@@ -24,11 +24,11 @@ class Fetching(Protocol):
     """How a download stands: `ragkit.ui.downloads.Downloads`."""
 
     @property
-    def moving(self) -> bool: ...
+    def running(self) -> bool: ...
     @property
     def name(self) -> str: ...
     @property
-    def at(self) -> Transfer | None: ...
+    def step(self) -> Transfer | None: ...
     @property
     def cancelling(self) -> bool: ...
     @property
@@ -37,7 +37,7 @@ class Fetching(Protocol):
 
 def fetching(name: str, downloads: Fetching, id: str, strings: Strings) -> tuple[str, str]:
     """What stands under the name of a model that is not here, and its button."""
-    if not downloads.moving:
+    if not downloads.running:
         error = downloads.error if downloads.name == name else None
         told = failure(error) if error else ""
         label = strings("download_again" if error else "download")
@@ -46,7 +46,7 @@ def fetching(name: str, downloads: Fetching, id: str, strings: Strings) -> tuple
         return "", ""
     if downloads.cancelling:
         return f'<p class="model-facts">{escape(strings("job_cancelling"))}</p><progress></progress>', ""
-    at = downloads.at
+    at = downloads.step
     if at is None or not at.total_bytes:
         told = f'<p class="model-facts">{escape(strings("download_begins"))}</p><progress></progress>'
     else:

@@ -17,7 +17,6 @@ from ragkit import choices, config
 from ragkit.errors import RagkitError
 from ragkit.ui import render_search
 from ragkit.ui.boot import Boot
-from ragkit.ui.downloads import Downloads
 from ragkit.ui.events import AT_ONCE, html, sent
 from ragkit.ui.strings import Strings
 from ragkit.ui.task import Task
@@ -30,11 +29,9 @@ _ACTION: Final = 'element.addEventListener("ragkit", ({ detail }) => trigger("em
 class SearchSettings:
     """A list of embedding models; the browser names one by the id of its place there."""
 
-    def __init__(
-        self, boot: Boot, downloads: Downloads, strings_for: Callable[[gr.Request], Strings]
-    ) -> None:
+    def __init__(self, boot: Boot, strings_for: Callable[[gr.Request], Strings]) -> None:
         self._boot = boot
-        self._downloads = downloads
+        self._downloads = boot.downloads
         self._strings_for = strings_for
         self._change: Task[None] = Task()
 
@@ -62,7 +59,7 @@ class SearchSettings:
         if action == "cancel":
             self._downloads.cancel()
         elif chosen is not None and action == "fetch" and not chosen.here:
-            trouble = "" if self._downloads.start(chosen.where) else strings("download_busy")
+            trouble = "" if self._downloads.begin(chosen.where) else strings("download_busy")
         elif chosen is not None and action == "embed" and chosen.here and not chosen.problem:
             trouble = "" if self._take(chosen.where) else strings("switch_busy")
         return self._painted(strings, trouble)

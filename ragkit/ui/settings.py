@@ -20,7 +20,6 @@ from ragkit.errors import RagkitError
 from ragkit.schema import QUOTES
 from ragkit.ui import render_settings
 from ragkit.ui.boot import Boot
-from ragkit.ui.downloads import Downloads
 from ragkit.ui.events import sent
 from ragkit.ui.strings import Strings
 
@@ -38,12 +37,11 @@ class ModelSettings:
         self,
         boot: Boot,
         settings: Settings,
-        downloads: Downloads,
         strings_for: Callable[[gr.Request], Strings],
         log_file: str,
     ) -> None:
         self._boot = boot
-        self._downloads = downloads
+        self._downloads = boot.downloads
         self._settings = settings
         self._strings_for = strings_for
         self._log_file = log_file
@@ -56,7 +54,7 @@ class ModelSettings:
 
     def settled(self) -> bool:
         """Tell that the list will not change by itself."""
-        return not self._looking and not self._downloads.moving
+        return not self._looking and not self._downloads.running
 
     def open(self, precision: str, request: gr.Request) -> Painted:
         """Show the tab, and look at the machine behind it."""
@@ -98,7 +96,7 @@ class ModelSettings:
 
     def _fetch(self, choice_id: str) -> bool:
         choice = self._survey.find(choice_id) if self._survey else None
-        return choice is None or choice.here or self._downloads.start(choice.profile.name)
+        return choice is None or choice.here or self._downloads.begin(choice.profile.name)
 
     def _painted(self, wanted: Wanted, strings: Strings, trouble: str = "") -> Painted:
         slot = self._boot.slot

@@ -13,7 +13,6 @@ from ragkit.load_plan import LABELS
 from ragkit.ui.answers import AnswerSettings
 from ragkit.ui.boot import Boot
 from ragkit.ui.checkup import Checkup
-from ragkit.ui.downloads import Downloads, fetch
 from ragkit.ui.events import AT_ONCE, html
 from ragkit.ui.search_settings import SearchSettings
 from ragkit.ui.settings import ModelSettings
@@ -31,14 +30,11 @@ class SettingsTab:
         settings: Settings,
         strings_for: Callable[[gr.Request], Strings],
         log_file: str,
-        downloads: Downloads | None = None,
     ) -> None:
         self._boot = boot
-        downloads = downloads or Downloads(fetch(settings.data_dir))
-        self._downloads = downloads
-        self._models = ModelSettings(boot, settings, downloads, strings_for, log_file)
+        self._models = ModelSettings(boot, settings, strings_for, log_file)
         self._answers = AnswerSettings(boot, strings_for)
-        self._search = SearchSettings(boot, downloads, strings_for)
+        self._search = SearchSettings(boot, strings_for)
         self._checkup = Checkup(boot, strings_for)
 
     def build(self, app: gr.Blocks, tab: gr.Tab, say: Callable[[str], Any]) -> list[Any]:
@@ -101,7 +97,3 @@ class SettingsTab:
             self._search.paint(request),
             self._checkup.paint(request),
         )
-
-    def close(self) -> None:
-        """Stop what is being fetched."""
-        self._downloads.close()

@@ -44,9 +44,9 @@ def local(name: str = "acme/one", free_gb: float = 12, **profile: object) -> Cho
 class Nothing:
     """A download that is not, or that stands as it is told."""
 
-    moving: bool = False
+    running: bool = False
     name: str = ""
-    at: Transfer | None = None
+    step: Transfer | None = None
     cancelling: bool = False
     error: RagkitError | None = None
 

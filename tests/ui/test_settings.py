@@ -37,6 +37,7 @@ class RecordingBoot:
 
     def __init__(self, settings: Settings) -> None:
         self.slot = ModelSlot(settings)
+        self.downloads = Downloads(never)
         self.slot.status = ModelStatus("quotes", profiles.QUOTES_PROFILE)
         self.switched: list[tuple[Profile, str]] = []
         self.answer: bool | RagkitError = True
@@ -77,7 +78,7 @@ def surveyed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 @pytest.fixture
 def tab(boot: RecordingBoot, settings: Settings, surveyed: list[float]) -> ModelSettings:
-    return ModelSettings(boot, settings, Downloads(never), lambda request: Strings("en"), "log")  # type: ignore[arg-type]
+    return ModelSettings(boot, settings, lambda request: Strings("en"), "log")  # type: ignore[arg-type]
 
 
 def until(true: Callable[[], object]) -> None:
@@ -218,9 +219,7 @@ def test_a_look_that_fails_is_said_and_the_next_one_may_work(
 def test_the_settings_that_are_shown_are_those_of_the_start(
     boot: RecordingBoot, settings: Settings, surveyed: list[float]
 ) -> None:
-    tab = ModelSettings(
-        boot, replace(settings, device="cuda:1"), Downloads(never), lambda request: Strings("zh"), "log"
-    )  # type: ignore[arg-type]
+    tab = ModelSettings(boot, replace(settings, device="cuda:1"), lambda request: Strings("zh"), "log")  # type: ignore[arg-type]
     assert "cuda:1" in tab.paint("auto", REQUEST)[2]
 
 
@@ -255,18 +254,18 @@ def test_a_download_is_started_by_its_id_one_at_a_time_and_cancelled(
             raise AssertionError("nobody cancelled")
         raise ModelError("the download was stopped", "")
 
-    downloads = Downloads(fetch)
-    tab = ModelSettings(boot, settings, downloads, lambda request: Strings("en"), "log")  # type: ignore[arg-type]
+    downloads = boot.downloads = Downloads(fetch)
+    tab = ModelSettings(boot, settings, lambda request: Strings("en"), "log")  # type: ignore[arg-type]
     tab.open("auto", REQUEST)
     until(tab.settled)
     press(tab, {"action": "fetch", "id": "id1"})  # it is here
     press(tab, {"action": "fetch", "id": "nowhere"})
     assert asked == []
     press(tab, {"action": "fetch", "id": "id2"})
-    until(lambda: downloads.at)
+    until(lambda: downloads.step)
     assert "30 MB / 0.3 GB" in tab.paint("auto", REQUEST)[1] and not tab.settled()
     assert "Another model is being downloaded" in press(tab, {"action": "fetch", "id": "id2"})[0]
     press(tab, {"action": "cancel", "id": "id2"})
-    until(lambda: not downloads.moving)
+    until(lambda: not downloads.running)
     assert downloads.error is None and asked == ["acme/absent"]
     downloads.close()
