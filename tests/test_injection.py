@@ -194,7 +194,9 @@ def test_what_is_shown_fetches_nothing_and_leads_nowhere(
     chat = _Elements(MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(shown)).seen
     cards = _Elements(render.sources("t1", answer, strings, done=True, semantic=True)).seen
     assert {tag for tag, _ in chat} <= {"p", "a", "span", "br"}
-    assert {tag for tag, _ in cards} <= set("section p h2 ol li div span button svg path mark ul b".split())
+    assert {tag for tag, _ in cards} <= set(
+        "section p h2 ol li div span button svg path mark ul b dl dt dd".split()
+    )
     links = [attributes["href"] for tag, attributes in chat + cards if tag == "a"]
     assert links and all(re.fullmatch(r"#src-t1-\d+", str(link)) for link in links)
     names = {name for _, attributes in chat + cards for name in attributes}
