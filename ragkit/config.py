@@ -89,6 +89,8 @@ class Settings:
             kept.pop(
                 "model", None
             )  # it was saved for answers in this process: no name for the server's model
+        if "kb" in kept and not (library_folder(str(kept["kb"]), data_dir) / "kb.sqlite").is_file():
+            kept.pop("kb")  # the one that was open last is gone: the default one is opened instead
         return settings._with(kept, str(file))._with(environment, "the environment")._with(given, "the call")
 
     def changed(self, origin: str, **values: object) -> Self:

@@ -149,3 +149,12 @@ def test_a_change_takes_what_a_form_holds_and_refuses_what_is_out_of_bounds(data
     assert (settings.passages, settings.temperature, settings.instructions) == (4, 1.0, "Be formal.")
     with pytest.raises(UsageError, match="the form"):
         settings.changed("the form", passages=99)
+
+
+def test_a_saved_knowledge_base_that_is_gone_is_not_made_anew_somewhere_else(data: Path) -> None:
+    """Its name was taken for a folder of the working directory."""
+    save(data, kb="gone")
+    assert Settings.load().kb == data / "library" / "default"
+    (data / "library" / "gone").mkdir(parents=True)
+    (data / "library" / "gone" / "kb.sqlite").touch()
+    assert Settings.load().kb == data / "library" / "gone"
