@@ -63,7 +63,7 @@ def test_a_folder_of_more_files_than_a_request_takes_comes_in_batches(
     page = visit(site, locale="en-US")
     open_library(page)
     page.evaluate(DROP, {"many": {f"{n}": {"note.txt": f"Note number {n}."} for n in range(1050)}})
-    expect(page.locator("#job .job.done")).to_contain_text("added: 1050", timeout=120_000)
+    expect(page.locator("#job .job.done")).to_contain_text("added: 1050", timeout=300_000)
     assert len(sources(site)) == 1050
     drop(page, ("many/plain.md", b"A plain file, dropped afterwards."))
     expect(row(page, "plain.md")).to_be_visible()
