@@ -136,6 +136,11 @@ def library_folder(name: str, data_dir: Path) -> Path:
     return named if is_name else place.resolve()
 
 
+def library_name(kb: Path, data_dir: Path) -> str:
+    """What `library_folder` knows a knowledge base by."""
+    return kb.name if kb.parent == data_dir / "library" else str(kb)
+
+
 def libraries(data_dir: Path) -> list[Path]:
     """The folders of the knowledge bases under data/library."""
     return sorted(file.parent for file in (data_dir / "library").glob("*/kb.sqlite"))

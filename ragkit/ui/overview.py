@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ragkit.config import Settings
+from ragkit.config import Settings, library_name
 from ragkit.errors import RagkitError
 from ragkit.schema import Coverage
 from ragkit.ui import render, render_folders, render_library
@@ -122,9 +122,8 @@ def watch_state(watched: Watched, strings: Strings) -> str:
 
 def sync_command(settings: Settings) -> str:
     """How to index a whole folder into this knowledge base."""
-    is_named = settings.kb.parent == settings.data_dir / "library"
-    library = f' --kb "{settings.kb.name if is_named else settings.kb}"'
-    library = "" if is_default_library(settings) else library
+    name = library_name(settings.kb, settings.data_dir)
+    library = "" if is_default_library(settings) else f' --kb "{name}"'
     return f"python -m ragkit sync FOLDER{library}"
 
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from ragkit.errors import RagkitError
 from ragkit.transfer import Transfer
+from ragkit.ui.pace import remaining
 from ragkit.ui.render import progress_bar
 from ragkit.ui.strings import Strings
 
@@ -53,7 +54,7 @@ def fetching(name: str, downloads: Fetching, id: str, strings: Strings) -> tuple
         parts = [f"{gigabytes(at.done_bytes)} / {gigabytes(at.total_bytes)}"]
         if at.rate_bytes_s > 0:
             parts.append(f"{at.rate_bytes_s / 1e6:.1f} MB/s")
-            parts.append(duration(max(0, at.total_bytes - at.done_bytes) / at.rate_bytes_s, strings))
+            parts.append(remaining(max(0, at.total_bytes - at.done_bytes), at.rate_bytes_s, strings))
         told = f'<p class="model-facts">{escape(" · ".join(parts))}</p>'
         told += progress_bar(at.done_bytes / at.total_bytes, name)
     return told, button("cancel", id, strings("cancel"), name)
@@ -63,13 +64,6 @@ def failure(error: RagkitError) -> str:
     """What went wrong, and the next step on a line of its own."""
     hint = f'<p class="model-facts">{escape(error.hint)}</p>' if error.hint else ""
     return f'<p class="model-fit short">{escape(error.message)}</p>{hint}'
-
-
-def duration(seconds: float, strings: Strings) -> str:
-    """How long something still takes, roughly."""
-    if seconds < 90:
-        return strings("left_seconds", n=max(1, round(seconds)))
-    return strings("left_minutes", n=round(seconds / 60))
 
 
 def button(action: str, id: str, text: str, name: str, *, confirm: str = "") -> str:

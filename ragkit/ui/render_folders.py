@@ -11,6 +11,7 @@ from html import escape
 from typing import Final
 
 from ragkit.schema import SyncReport
+from ragkit.ui import render_job
 from ragkit.ui.strings import Strings
 
 MOST_LISTED: Final = 8  # names of a kind
@@ -26,10 +27,7 @@ def parcel(batch: str = "", state: str = "") -> str:
 def uploading(here: int, total: str, strings: Strings) -> str:
     """How many files of a dropped folder came so far; `total` is the browser's word."""
     count = f"{here} / {int(total)}" if total.isascii() and total.isdecimal() and len(total) < 9 else ""
-    return (
-        f'<div class="job running"><div class="job-body"><p><span class="job-text">{escape(strings("job_uploading"))}'
-        f'</span><span class="job-count">{count}</span></p><progress></progress></div></div>'
-    )
+    return render_job.running(strings("job_uploading"), count=count)
 
 
 # ── Folders of this computer ──
@@ -79,11 +77,7 @@ def _folder(row: Row, strings: Strings) -> str:
 
 def looking(label: str, strings: Strings) -> str:
     """While a folder is looked through."""
-    text = escape(strings("changes_looking", name=label))
-    return (
-        f'<div class="job running"><div class="job-body"><p><span class="job-text">{text}</span></p>'
-        "<progress></progress></div></div>"
-    )
+    return render_job.running(strings("changes_looking", name=label))
 
 
 def changes(report: SyncReport, label: str, strings: Strings, *, mostly_gone: bool) -> str:

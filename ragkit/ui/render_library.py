@@ -14,7 +14,7 @@ from typing import Final
 
 from ragkit.readers import shown_formats
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
-from ragkit.ui import render_folders
+from ragkit.ui import render_folders, render_job
 from ragkit.ui.pace import rate, remaining
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
 from ragkit.ui.strings import Strings
@@ -254,16 +254,12 @@ def job_running(
     told = [f"{done} / {total}"] if total else []
     if per_second and not cancelling:
         told += [rate(per_second, strings), remaining(total - done, per_second, strings)]
-    bar = f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
     cancel = (
         ""
         if cancelling
         else f'<button type="button" class="plain" data-action="cancel">{escape(strings("job_cancel"))}</button>'
     )
-    return (
-        f'<div class="job running"><div class="job-body"><p><span class="job-text">{escape(text)}</span>'
-        f'<span class="job-count">{escape(" · ".join(told))}</span></p>{bar}</div>{cancel}</div>'
-    )
+    return render_job.running(text, render_job.bar_of(done, total), count=" · ".join(told), button=cancel)
 
 
 def job_report(report: SyncReport, strings: Strings) -> str:

@@ -12,6 +12,7 @@ from ragkit.choices import Choice, Fit, Wanted
 from ragkit.load_plan import LABELS, DeviceFacts
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, icon, progress_bar
 from ragkit.ui.render_downloads import Fetching, fetching, gigabytes
+from ragkit.ui.render_job import WITHOUT_END, running
 from ragkit.ui.slot import ModelStatus
 from ragkit.ui.strings import Strings
 
@@ -38,30 +39,27 @@ def progress(
     if trouble:
         return _failure(trouble, "")
     if attempt is not None and attempt.profile is not None:
-        return _running(
-            strings("switch_planning", name=_name(attempt, strings)), "", "<progress></progress>", strings
-        )
+        return _running(strings("switch_planning", name=_name(attempt, strings)), strings)
     if status.state == "loading":
         seconds = strings("seconds", n=max(0, round(now - status.started_at)))
         title = strings(f"load_{status.stage or 'start'}", name=_name(status, strings))
         memory = gigabytes(status.needed_bytes) if status.needed_bytes else ""
         detail = " · ".join(filter(None, (status.label, memory, seconds)))
         if not status.stage:  # libraries are being imported: seconds of which nobody knows how many
-            return _running(title, "", "<progress></progress>", strings, detail=detail)
+            return _running(title, strings, detail=detail)
         bar = progress_bar(status.done, title)
-        return _running(title, f"{round(100 * status.done)} %", bar, strings, detail=detail)
+        return _running(title, strings, bar, count=f"{round(100 * status.done)} %", detail=detail)
     if not status.saved:
         return _failure(strings("choice_not_saved"), "")
     return ""
 
 
-def _running(text: str, count: str, bar: str, strings: Strings, *, detail: str = "") -> str:
+def _running(
+    text: str, strings: Strings, bar: str = WITHOUT_END, *, count: str = "", detail: str = ""
+) -> str:
     more = f'<p class="job-detail">{escape(detail)}</p>' if detail else ""
-    return (
-        f'<div class="job running"><div class="job-body"><p><span class="job-text">{escape(text)}</span>'
-        f'<span class="job-count">{count}</span></p>{bar}{more}</div>'
-        f'<button type="button" class="plain" data-action="cancel">{escape(strings("cancel"))}</button></div>'
-    )
+    cancel = f'<button type="button" class="plain" data-action="cancel">{escape(strings("cancel"))}</button>'
+    return running(text, bar, count=count, more=more, button=cancel)
 
 
 def _failure(text: str, cause: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from html import escape
 from typing import Final
 
-from ragkit.schema import Progress
 from ragkit.shelf import Shelved
 from ragkit.ui.render import ICON_BIN, icon
 from ragkit.ui.render_library import close_button, size
@@ -52,18 +51,6 @@ def _small(action: str, drawing: str, one: Shelved, strings: Strings, *, confirm
     return (
         f'<button type="button" class="row-action {action}" data-action="{action}" data-id="{one.id}"{ask} '
         f'aria-label="{label}" title="{escape(strings(f"shelf_{action}"))}">{icon(drawing, 17)}</button>'
-    )
-
-
-def running(text: str, progress: Progress | None) -> str:
-    """What is being done to a knowledge base, and how far it is."""
-    known = progress is not None and progress.total > 0
-    bar = (
-        f'<progress max="{progress.total}" value="{progress.done}"></progress>' if progress and known else ""
-    )
-    return (
-        f'<div class="job running"><div class="job-body"><p><span class="job-text">{escape(text)}</span></p>'
-        f"{bar or '<progress></progress>'}</div></div>"
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import gradio as gr
 
 from ragkit import choices, config
+from ragkit.choices import EmbeddingChoice
 from ragkit.errors import RagkitError
 from ragkit.ui import render_search
 from ragkit.ui.boot import Boot
@@ -34,17 +35,24 @@ class SearchSettings:
         self._downloads = boot.downloads
         self._strings_for = strings_for
         self._change: Task[None] = Task()
+        self._listed: list[EmbeddingChoice] = []
+        self._seen: object = None  # what was in use, and had come, when it was looked up
 
     def build(self, opened: gr.Tab) -> tuple[gr.HTML, Any]:
         """Put the list on the page, in `opened`; gives it, and the event after which it changes by itself."""
         with gr.Column(elem_id="search-column"):
             listed = html("", "embeddings", js=_ACTION)
-        opened.select(self.paint, None, listed, **AT_ONCE)
+        opened.select(self.open, None, listed, **AT_ONCE)
         acted = listed.embedding_action(self.act, None, listed, trigger_mode="multiple", **AT_ONCE)
         return listed, acted
 
     def settled(self) -> bool:
         return not self._change.running
+
+    def open(self, request: gr.Request) -> str:
+        """Show the list, looked up anew: a model may have come by the command line."""
+        self._seen = None
+        return self.paint(request)
 
     def paint(self, request: gr.Request) -> str:
         return self._painted(self._strings_for(request))
@@ -53,8 +61,7 @@ class SearchSettings:
         """Take the model with this id, fetch it, or stop fetching."""
         strings = self._strings_for(request)
         action, named = sent(event, "action"), sent(event, "id")
-        listed = choices.embeddings(self._boot.settings)
-        chosen = next((choice for choice in listed if choice.id == named), None)
+        chosen = next((choice for choice in self._choices() if choice.id == named), None)
         trouble = ""
         if action == "cancel":
             self._downloads.cancel()
@@ -77,6 +84,13 @@ class SearchSettings:
                 )
 
         return self._change.start(where, work)
+
+    def _choices(self) -> list[EmbeddingChoice]:
+        """The list; looked up when it may have changed, for it is painted at every tick of the page's clock."""
+        seen = (self._boot.settings.embedding, self._downloads.finished)
+        if self._seen != seen:
+            self._listed, self._seen = choices.embeddings(self._boot.settings), seen
+        return self._listed
 
     def _painted(self, strings: Strings, trouble: str = "") -> str:
         engine = self._boot.peek()

@@ -19,9 +19,9 @@ from ragkit import config, log, shelf
 from ragkit.errors import RagkitError
 from ragkit.schema import Progress
 from ragkit.shelf import Shelved
-from ragkit.ui import render_library, render_shelf
+from ragkit.ui import render_job, render_library, render_shelf
 from ragkit.ui.background import Background
-from ragkit.ui.boot import Boot
+from ragkit.ui.boot import Boot, is_default_library
 from ragkit.ui.events import QUIETLY, html, sent
 from ragkit.ui.strings import Strings
 
@@ -33,7 +33,7 @@ _CLICK: Final = '() => document.querySelector("#exported")?.click()'
 
 
 class ShelfPanel:
-    """After `build`, `changed` are the events after which another knowledge base may be open."""
+    """The list and its handlers. Each gives (job, list), and what else it changes."""
 
     def __init__(self, boot: Boot, strings_for: Callable[[gr.Request], Strings], log_file: str) -> None:
         self._boot = boot
@@ -137,9 +137,8 @@ class ShelfPanel:
         self._boot.open_library(kb)
         data_dir = self._boot.settings.data_dir
         try:
-            is_default = kb == data_dir / "library" / "default"
-            named = kb.name if kb.parent == data_dir / "library" else str(kb)
-            config.save(data_dir, kb=None if is_default else named)
+            is_default = is_default_library(self._boot.settings)
+            config.save(data_dir, kb=None if is_default else config.library_name(kb, data_dir))
         except (OSError, RagkitError) as error:
             logger.warning("which knowledge base is open could not be saved: %s", type(error).__name__)
 
@@ -150,14 +149,14 @@ class ShelfPanel:
         self, text: str, work: Callable[[Callable[[Progress], None]], None], strings: Strings
     ) -> Iterator[tuple[object, object]]:
         """Do it behind the page; ("", list) at last, or why it could not be done."""
-        yield render_shelf.running(text, None), gr.skip()
+        yield render_job.running(text), gr.skip()
         try:
             job: Background[Progress, None] = Background(work)
             latest: Progress | None = None
             for step in job:
                 if step is not None and step != latest:
                     latest = step
-                    yield render_shelf.running(text, latest), gr.skip()
+                    yield render_job.running(text, render_job.bar_of(latest.done, latest.total)), gr.skip()
         except RagkitError as error:
             told = render_library.job_error(strings.error(error.code), str(error), strings)
             yield told, self._list(strings)

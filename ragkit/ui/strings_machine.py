@@ -36,8 +36,6 @@ EN: Final = {
     "download_again": "Try again",
     "download_begins": "Asking for the files…",
     "download_busy": "Another model is being downloaded. Wait for it, or cancel it.",
-    "left_seconds": "about {n} s left",
-    "left_minutes": "about {n} min left",
     "embedding_title": "Which model reads the meaning",
     "embedding_note": "Words are always searched for. A change is safe: the vectors that are there answer until those "
     "of the new model are all made.",
@@ -114,8 +112,6 @@ ZH: Final = {
     "download_again": "重试",
     "download_begins": "正在获取文件列表…",
     "download_busy": "另一个模型正在下载，请等待或取消。",
-    "left_seconds": "约剩 {n} 秒",
-    "left_minutes": "约剩 {n} 分钟",
     "embedding_title": "用哪个模型理解语义",
     "embedding_note": "关键词检索始终开启。更换是安全的：新模型的向量全部建好之前，仍由现有向量回答。",
     "embedding_absent": "更多模型（不在本机）",

@@ -7,6 +7,7 @@ import string
 import pytest
 
 from ragkit import errors
+from ragkit.ui import strings
 from ragkit.ui.strings import TABLES, Strings, choose
 
 
@@ -21,6 +22,12 @@ def _codes() -> list[str]:
 
 def test_both_languages_have_the_same_keys() -> None:
     assert TABLES["en"].keys() == TABLES["zh"].keys()
+
+
+def test_no_key_stands_in_two_parts_of_which_one_would_hide_the_other() -> None:
+    parts = [module for name, module in vars(strings).items() if name.startswith("strings_")]
+    keys = [key for table in (*(part.EN for part in parts), strings._EN) for key in table]
+    assert len(parts) > 3 and len(keys) == len(set(keys)) == len(TABLES["en"])
 
 
 @pytest.mark.parametrize("key", TABLES["en"])
