@@ -57,6 +57,7 @@ class Choice:
     size_bytes: int = 0  # of its files, or of the download
     licence: str = ""
     fits: Mapping[Wanted, Fit] | None = None  # of a model in this process
+    own: bool = False  # downloaded by ragkit, which may delete it
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,13 @@ def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
     if settings.llm:
         name = settings.model or urlsplit(settings.llm).netloc or settings.llm
         choices.append(Choice(SERVER, Profile("server", name, url=settings.llm)))
-    choices += [_local(profile, machine, problem) for profile in _profiles_here(settings)]
+    choices += [
+        replace(
+            _local(profile, machine, problem),
+            own=models.is_download(profile.path or Path(), settings.data_dir),
+        )
+        for profile in _profiles_here(settings)
+    ]
     names = {choice.profile.name for choice in choices}
     for known in models.CATALOGUE:
         if known.name not in names:
@@ -93,7 +100,7 @@ def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
             choices.append(
                 Choice(
                     _id(known.name),
-                    Profile("local", known.name, languages=known.languages),
+                    replace(profiles.local(known.name, Path()), path=None),
                     here=False,
                     size_bytes=known.download_bytes,
                     licence=known.licence,

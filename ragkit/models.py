@@ -5,14 +5,18 @@ Looks at folders only: nothing is loaded here, and nothing is fetched (download.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ragkit.errors import ModelError, UsageError
 from ragkit.schema import Language
 
+QUANTISED = ".quantised"  # beside the downloads: what was made of them
 MANIFEST = "ragkit.json"  # what a download brought, written last
 _SENTENCE_MODULES = "modules.json"  # what sentence-transformers builds an embedding model from
 _INDEX = "model.safetensors.index.json"
@@ -131,6 +135,26 @@ def best_local(
 ) -> LocalModel | None:
     """Give the best model that needs no download and that `fits` this machine."""
     return next((model for model in local_models(data_dir, hub_cache=hub_cache) if fits(model)), None)
+
+
+def is_download(place: Path, data_dir: Path) -> bool:
+    """Whether a model lies where downloads go, so that ragkit may delete it."""
+    return place.is_dir() and place.resolve().parent == (data_dir / "models").resolve()
+
+
+def delete(folder: Path, data_dir: Path) -> None:
+    """Delete a model that was downloaded, and what was made of it. Raises UsageError, ModelError."""
+    if not is_download(folder, data_dir):
+        raise UsageError(f"{folder} was not downloaded by ragkit.", "Delete it yourself.")
+    gone = folder.with_name(f".gone-{folder.name}")
+    try:
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)  # in one step: a crash leaves no half of a model
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be deleted: {error.strerror}", "Close what uses it.") from error
+    for kept in (data_dir / "models" / QUANTISED).glob(f"{glob.escape(folder.name)}-*"):
+        shutil.rmtree(kept, ignore_errors=True)
 
 
 def embeds(folder: Path) -> bool:

@@ -111,7 +111,7 @@ def load(profile: Profile, settings: Settings, *, progress: OnLoading | None = N
         precision=settings.precision,
         device=settings.device,
         progress=progress,
-        cache_dir=settings.data_dir / "models" / ".quantised",
+        cache_dir=settings.data_dir / "models" / models.QUANTISED,
     )
     model.model_name = profile.name  # of a model in the hub's cache the folder's name is a hash
     if profile.simple:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragkit import models
+from ragkit.errors import UsageError
 from tests.hub import NAME, REVISION, tiny_model
 
 
@@ -143,3 +144,20 @@ def test_a_file_that_a_manifest_names_is_missed_by_its_size_and_found_damaged_by
 def test_a_manifest_that_makes_no_sense_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / models.MANIFEST).write_text(text, encoding="utf-8")
     assert models.Manifest.load(tmp_path) is None
+
+
+def test_only_what_was_downloaded_is_deleted_with_what_was_made_of_it(tmp_path: Path) -> None:
+    data_dir, own = tmp_path / "data", tmp_path / "own-model"
+    downloaded = models.folder_of("internlm/internlm2-chat-1_8b", data_dir)
+    kept = data_dir / "models" / models.QUANTISED / f"{downloaded.name}-0123-4bit"
+    other = data_dir / "models" / models.QUANTISED / "another-0123-4bit"
+    for folder in (downloaded, own, kept, other):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="own-model"):
+        models.delete(own, data_dir)
+    models.delete(downloaded, data_dir)
+    assert own.is_dir()
+    assert other.is_dir()
+    assert not downloaded.exists()
+    assert not kept.exists()

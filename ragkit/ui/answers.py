@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ class AnswerSettings:
     def __init__(self, boot: Boot, strings_for: Callable[[gr.Request], Strings]) -> None:
         self._boot = boot
         self._strings_for = strings_for
+        self._lock = threading.Lock()  # two changes at once: each would put back what the other changed
 
     def build(self, opened: gr.Tab, say: Callable[[str], Any]) -> None:
         """Put the form on the page; `opened` shows it as it stands."""
@@ -45,12 +47,11 @@ class AnswerSettings:
             told = html("", "answers-told", js=_RESET)
         opened.select(self.show, None, [*parts, told], **AT_ONCE)
         told.reset_answers(self.reset, None, [*parts, told], **AT_ONCE)
-        for part in parts:
+        for part, name in zip(parts, FIELDS, strict=True):
             # A text tells of no input that did not come by keys, so it tells of every change; `save` sees that
             # what the server has put into the form is none.
             changed = part.change if isinstance(part, gr.Textbox) else part.input
-            changed(self._save, set(parts), told, trigger_mode="always_last", **AT_ONCE)
-        self._parts = dict(zip(parts, FIELDS, strict=True))
+            changed(self._saver(name), part, told, trigger_mode="always_last", **AT_ONCE)
 
     def _part(self, name: str, step: float | None, say: Callable[[str], Any]) -> Any:
         texts = {
@@ -62,18 +63,27 @@ class AnswerSettings:
         value = getattr(self._boot.settings, name)
         if step is None:
             return gr.Textbox(value, lines=4, max_lines=12, max_length=int(most), **texts)
-        return gr.Slider(least, most, value=value, step=step, buttons=[], **texts)
+        return _slider(least, most, value=value, step=step, buttons=[], **texts)
 
     def show(self, request: gr.Request) -> tuple[Any, ...]:
         """The settings in force."""
         return (*self._values(), self._told(self._strings_for(request)))
 
-    def _save(self, form: dict[Any, Any], request: gr.Request) -> Any:
-        return self.save({self._parts[part]: value for part, value in form.items()}, request)
+    def _saver(self, name: str) -> Callable[..., Any]:
+        """The handler of one part: with the whole form a change that comes late would put the others back."""
+
+        def save(value: Any, request: gr.Request) -> Any:
+            return self.save({name: value}, request)
+
+        return save
 
     def save(self, form: dict[str, Any], request: gr.Request) -> Any:
         """Take what the form holds, from the next question on, and keep it for the next start."""
-        strings, settings = self._strings_for(request), self._boot.settings
+        with self._lock:
+            return self._saved(form, self._strings_for(request))
+
+    def _saved(self, form: dict[str, Any], strings: Strings) -> Any:
+        settings = self._boot.settings
         given = {
             name: value
             for name, value in form.items()
@@ -117,3 +127,15 @@ class AnswerSettings:
         if engine is not None and engine.profile == "quotes":
             notes.append(strings("answers_quotes"))
         return render_settings.answers_told("done" if saved else "", " ".join(notes), "", strings)
+
+
+def _slider(least: float, most: float, **options: Any) -> gr.Slider:
+    """Gradio's browser side cuts a number that was typed to the bounds, its server side refuses it: cut it there too."""
+    slider = gr.Slider(least, most, **options)
+    taken = slider.preprocess
+
+    def within(payload: float | None) -> float | None:  # None: the field was emptied
+        return None if payload is None else taken(min(max(payload, least), most))
+
+    slider.preprocess = within  # type: ignore[method-assign, assignment]  # of a subclass Gradio would write a .pyi
+    return slider

@@ -136,7 +136,11 @@
   // Its list of examples holds buttons, which no list may.
   const noList = () => $("#chatbot .examples[role=list]")?.setAttribute("role", "group");
   // The field that a question is edited in has no name.
-  const nameEdit = () => $("#chatbot .edit-textarea:not([aria-label])")?.setAttribute("aria-label", $("#ask textarea").placeholder);
+  const nameEdit = () => {
+    const field = $("#chatbot .edit-textarea:not([aria-label])");
+    field?.setAttribute("aria-label", $("#ask textarea").placeholder);
+    if (field) field.parentElement.dataset.note = $("#confirm").dataset.edit;
+  };
   new MutationObserver(() => { openView(); sayEverywhere(); noList(); nameEdit() }).observe(document.documentElement, { childList: true, subtree: true });
 
   // How much stands above the chat: the bar, the tabs, and an alert when there is one.
@@ -146,6 +150,24 @@
   };
   addEventListener("resize", measure);
   whenThere(() => $("#tabs > .tab-wrapper") && $("#top"), (top) => new ResizeObserver(measure).observe(top), 600);
+
+  // The badge is only as true as the last time that the server answered.
+  let silent;
+  const heard = (is) => {
+    if (is) { clearTimeout(silent); silent = undefined; $("#gone").hidden = true }
+    else silent ??= setTimeout(() => { $("#gone").hidden = false }, 1500);  // not while the page is being left
+  };
+  const ask = window.fetch.bind(window);
+  window.fetch = async (...what) => {
+    try {
+      const answer = await ask(...what);
+      if (silent) heard(true);
+      return answer;
+    } catch (error) {
+      if (error.name === "TypeError") heard(false);
+      throw error;
+    }
+  };
 
   // ── Clicks, keys, drops ──
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ragkit.config import ASSETS, Settings
+from ragkit.config import ASSETS, SAMPLES, Settings
 from ragkit.schema import Language
 from ragkit.ui import earlier, render, render_library, serving
 from ragkit.ui.answers import FIELDS
@@ -79,6 +79,7 @@ _LABELS: Final = (
     "precision_info",
     "precision_automatic",
     "shelf_new",
+    "shelf_make",
     "shelf_import",
     "settings_model",
     "settings_answers",
@@ -133,13 +134,14 @@ class _Page:
                 moved = self._settings_tab.build(app, settings, self._say)
         for event in moved:
             event.then(lambda: gr.Timer(TICK_S), None, self._clock, **AT_ONCE)
-        painted = [self._top, self._table, self._about]
+        painted = [self._top, self._table, self._about, self._shelf.listed]
         for event in self._moved:
             event.then(self._paint, self._desk, painted, **AT_ONCE).then(
                 self._show_nothing, None, self._sources, **AT_ONCE
             )
         app.load(self._paint, self._desk, painted, **AT_ONCE)
-        app.load(self._greet, None, self._chatbot, **AT_ONCE)
+        for event in (app.load, chat.select):
+            event(self._greet, None, self._chatbot, **AT_ONCE)
         ours = self._settings_tab
         self._clock.tick(
             self._tick, [ours.precision, self._desk], [*painted, *ours.panels, self._clock], **AT_ONCE
@@ -147,8 +149,6 @@ class _Page:
         for event in (app.load, chat.select, self._scope.places.focus):
             event(self._scope.refresh, self._scope.places, self._scope.places, **AT_ONCE)
         library.select(self._paint, self._desk, painted, **AT_ONCE)
-        for event in (app.load, library.select):
-            event(self._shelf.paint, None, self._shelf.listed, **AT_ONCE)
 
     # ── Chat ──
 
@@ -214,7 +214,9 @@ class _Page:
         self._viewer.show_sources(panel, conversation)
         panel.show_turn(self._show_turn, conversation, panel, **AT_ONCE)
         earlier.connect(more, conversation, self._chatbot, chat.chatbot_state, self.strings)
-        self._chatbot.clear(self._forget, conversation, [panel, more], **AT_ONCE)
+        self._chatbot.clear(
+            self._forget, conversation, [panel, more, self._chatbot, chat.chatbot_state], **AT_ONCE
+        )
         self._chatbot.undo(self._show_nothing, None, panel, **AT_ONCE)
 
     def _example_questions(self, language: Language, number: int = 3) -> list[str]:
@@ -223,15 +225,24 @@ class _Page:
         return questions[:: max(1, len(questions) // number)][:number]
 
     def _greet(self, request: gr.Request) -> Any:
-        questions = self._example_questions(self.strings(request).language)
-        return gr.Chatbot(examples=[{"text": question} for question in questions])
+        asked = self._example_questions(self.strings(request).language) if self._has_samples() else []
+        return gr.Chatbot(examples=[{"text": question} for question in asked])
+
+    def _has_samples(self) -> bool:
+        """Whether the samples, which the examples ask about, are here or on their way."""
+        engine = self._boot.peek()
+        if engine is None or not self._boot.wait(0):
+            return True
+        samples = {file.name for file in SAMPLES.iterdir()}
+        return any(Path(document.source).name in samples for document in engine.documents())
 
     def _show_nothing(self, request: gr.Request) -> str:
         return render.sources_empty(self.strings(request))
 
-    def _forget(self, conversation: Conversation, request: gr.Request) -> tuple[str, Any]:
+    def _forget(self, conversation: Conversation, request: gr.Request) -> tuple[object, ...]:
         conversation.forget()
-        return self._show_nothing(request), earlier.offer(conversation, self.strings(request))
+        more = earlier.offer(conversation, self.strings(request))
+        return self._show_nothing(request), more, [], []  # empty in the browser, but for what was on its way
 
     def _show_turn(self, conversation: Conversation, event: gr.EventData, request: gr.Request) -> str:
         turn = event._data.get("turn") if isinstance(event._data, dict) else None
@@ -298,9 +309,14 @@ class _Page:
 
     # ── The whole page ──
 
-    def _paint(self, desk: Desk, request: gr.Request) -> tuple[str, str, str]:
+    def _paint(self, desk: Desk, request: gr.Request) -> tuple[str, ...]:
         strings, overview = self.strings(request), self._overview
-        return overview.top_bar(strings), overview.documents(strings, desk.view), overview.about(strings)
+        return (
+            overview.top_bar(strings),
+            overview.documents(strings, desk.view),
+            overview.about(strings),
+            self._shelf.paint(request),
+        )
 
     def _tick(self, precision: str, desk: Desk, request: gr.Request) -> tuple[Any, ...]:
         # Asked before anything is painted, so that what changes in between is painted at the next tick; and

@@ -219,6 +219,8 @@ def after_stop(
         conversation: Conversation, messages: list[Message], request: gr.Request
     ) -> tuple[object, object, object]:
         exchange = next(reversed(conversation.exchanges.values()), None)
+        if exchange is None and messages and messages[-1]["role"] == "assistant":
+            return [], [], gr.skip()  # the conversation was cleared, and this was on its way to the browser
         if exchange is None or not exchange.halted or exchange.done:
             return gr.skip(), gr.skip(), gr.skip()
         deadline = time.monotonic() + (STOP_WAIT_S if exchange.began else 0)

@@ -163,7 +163,8 @@ def profile(boot: Boot, engine: Engine, strings: Strings) -> tuple[str, str]:
     model = boot.model
     if model.state == "loading" and model.profile:
         size = f"{model.needed_bytes / 1e9:.1f} GB" if model.needed_bytes else ""
-        long = strings("model_loading_long", percent=round(100 * model.done), label=model.label, size=size)
+        percent = f"{round(100 * model.done)} %" if model.done else ""
+        long = strings("model_loading_long", percent=percent, label=model.label, size=size)
         return strings("model_loading", name=model.profile.name), " ".join(long.split()).replace(" ;", ";")
     if engine.profile == "quotes":
         return strings("profile_quotes"), strings("profile_quotes_long")

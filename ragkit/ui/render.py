@@ -83,8 +83,9 @@ def top_bar(status: Status, strings: Strings) -> str:
 
 
 def progress_bar(done: float, label: str) -> str:
-    """A bar that is filled to `done`, 0 to 1."""
-    return f'<progress max="100" value="{round(100 * done)}" aria-label="{escape(label)}"></progress>'
+    """A bar that is filled to `done`, 0 to 1; at 0, where nobody knows how long the first step takes, one without end."""
+    value = f' max="100" value="{round(100 * done)}"' if done else ""
+    return f'<progress{value} aria-label="{escape(label)}"></progress>'
 
 
 def _alert(status: Status) -> str:
@@ -105,9 +106,11 @@ def dialog(strings: Strings) -> str:
     ok = escape(strings("ok"))
     return (
         '<dialog id="confirm" aria-labelledby="confirm-text" '
-        f'data-everywhere="{escape(strings("scope_all"))}"><form method="dialog"><p id="confirm-text"></p>'
+        f'data-everywhere="{escape(strings("scope_all"))}" data-edit="{escape(strings("edit_note"))}"'
+        '><form method="dialog"><p id="confirm-text"></p>'
         f'<div class="dialog-buttons"><button value="" class="plain">{escape(strings("cancel"))}</button>'
         f'<button value="yes" class="primary" data-label="{ok}">{ok}</button></div></form></dialog>'
+        f'<div id="gone" class="alert" role="alert" hidden>{icon(ICON_ALERT, 20)}<b>{escape(strings("server_gone"))}</b></div>'
     )
 
 

@@ -74,7 +74,9 @@ def _embedding(choice: EmbeddingChoice, now: Now, strings: Strings) -> str:
     act = ""
     if not (used or choice.problem or now.changing):
         chunks = now.coverage.chunks
-        ask = strings("embedding_confirm", name=name, n=chunks) if choice.where != "off" and chunks else ""
+        # From "words only" there are no vectors that could answer meanwhile, unless they are kept and still right.
+        which = "embedding_confirm_first" if now.status.state == "off" else "embedding_confirm"
+        ask = strings(which, name=name, n=chunks) if choice.where != "off" and chunks else ""
         label = strings("embedding_off_take" if choice.where == "off" else "embedding_take")
         act = button("embed", choice.id, label, name, confirm=ask)
     return _item(name, badge, "".join(detail), act, "used" if used else "")

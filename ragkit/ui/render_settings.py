@@ -10,7 +10,7 @@ from html import escape
 
 from ragkit.choices import Choice, Fit, Wanted
 from ragkit.load_plan import LABELS, DeviceFacts
-from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, icon, progress_bar
+from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, icon, progress_bar
 from ragkit.ui.render_downloads import Fetching, fetching, gigabytes
 from ragkit.ui.render_job import WITHOUT_END, running
 from ragkit.ui.slot import ModelStatus
@@ -48,7 +48,8 @@ def progress(
         if not status.stage:  # libraries are being imported: seconds of which nobody knows how many
             return _running(title, strings, detail=detail)
         bar = progress_bar(status.done, title)
-        return _running(title, strings, bar, count=f"{round(100 * status.done)} %", detail=detail)
+        count = f"{round(100 * status.done)} %" if status.done else ""
+        return _running(title, strings, bar, count=count, detail=detail)
     if not status.saved:
         return _failure(strings("choice_not_saved"), "")
     return ""
@@ -148,7 +149,7 @@ def _absent(choice: Choice, wanted: Wanted, downloads: Fetching, strings: String
     fit = choice.fits.get(wanted) if choice.fits else None
     size = strings("download_size", size=gigabytes(choice.size_bytes))
     licence = strings("licence_internlm") if name.startswith("internlm/") else choice.licence
-    about = " · ".join(filter(None, (size, _languages(choice, strings), licence)))
+    about = " · ".join(filter(None, (size, _languages(choice, strings), licence, _weakness(choice, strings))))
     told, button = fetching(name, downloads, choice.id, strings)
     return (
         f'<li class="model absent" data-model="{escape(name)}"><div class="model-body"><h3>{escape(name)}</h3>'
@@ -184,6 +185,13 @@ def _buttons(
     if used and choice.profile.kind != "quotes":
         verb = "unload" if choice.profile.kind == "local" else "disconnect"
         buttons.append(_button("unload", choice, strings(verb), name, "plain"))
+    if choice.own and not used:
+        ask = strings("model_delete_confirm", name=name, size=gigabytes(choice.size_bytes))
+        label = escape(strings("model_delete", name=name))
+        buttons.append(
+            f'<button type="button" class="row-action" data-action="delete" data-id="{escape(choice.id)}" '
+            f'data-confirm="{escape(ask)}" title="{escape(strings("delete"))}" aria-label="{label}">{icon(ICON_BIN, 17)}</button>'
+        )
     return "".join(buttons)
 
 
@@ -196,7 +204,11 @@ def _button(action: str, choice: Choice, text: str, name: str, css: str) -> str:
 
 def _facts(choice: Choice, strings: Strings) -> str:
     size = strings("disk_size", size=gigabytes(choice.size_bytes)) if choice.size_bytes else ""
-    return " · ".join(filter(None, (size, _languages(choice, strings))))
+    return " · ".join(filter(None, (size, _languages(choice, strings), _weakness(choice, strings))))
+
+
+def _weakness(choice: Choice, strings: Strings) -> str:
+    return strings("very_small_model") if choice.profile.simple else ""
 
 
 def _languages(choice: Choice, strings: Strings) -> str:

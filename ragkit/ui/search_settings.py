@@ -106,6 +106,4 @@ class SearchSettings:
             changing=self._change.name if self._change.running else "",
             trouble=trouble,
         )
-        return render_search.embeddings(
-            choices.embeddings(self._boot.settings), now, self._downloads, strings
-        )
+        return render_search.embeddings(self._choices(), now, self._downloads, strings)

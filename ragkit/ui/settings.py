@@ -13,7 +13,7 @@ from typing import Final
 
 import gradio as gr
 
-from ragkit import choices, log
+from ragkit import choices, log, models
 from ragkit.choices import Survey, Wanted
 from ragkit.config import Settings
 from ragkit.errors import RagkitError
@@ -78,6 +78,8 @@ class ModelSettings:
                 self._boot.slot.cancel()
             elif action == "fetch":
                 trouble = "" if self._fetch(named) else strings("download_busy")
+            elif action == "delete":
+                self._delete(named)
             elif action == "look":
                 self._look(0.0)
             elif action in {"load", "unload"}:
@@ -97,6 +99,15 @@ class ModelSettings:
     def _fetch(self, choice_id: str) -> bool:
         choice = self._survey.find(choice_id) if self._survey else None
         return choice is None or choice.here or self._downloads.begin(choice.profile.name)
+
+    def _delete(self, choice_id: str) -> None:
+        choice, slot = self._survey.find(choice_id) if self._survey else None, self._boot.slot
+        if choice is None or choice.profile.path is None or not choice.own:
+            return
+        if slot.moving or render_settings.in_use(choice, slot.status):
+            return
+        models.delete(choice.profile.path, self._settings.data_dir)
+        self._look(0.0)
 
     def _painted(self, wanted: Wanted, strings: Strings, trouble: str = "") -> Painted:
         slot = self._boot.slot

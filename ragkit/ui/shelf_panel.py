@@ -52,7 +52,8 @@ class ShelfPanel:
                 show_label=False,
                 container=False,
                 max_length=shelf.MAX_NAME,
-                submit_btn=True,
+                max_lines=1,
+                submit_btn=say("shelf_make"),
             )
             file = gr.UploadButton(
                 say("shelf_import"), elem_id="shelf-import", file_types=[SUFFIX, ".zip"], size="sm"

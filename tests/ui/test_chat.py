@@ -121,3 +121,11 @@ def test_a_program_gets_the_text_or_the_error() -> None:
     assert conversation.plain(message) == "failed"
     conversation.forget()
     assert conversation.plain(message) == ""
+
+
+def test_what_was_on_its_way_when_a_conversation_was_cleared_goes_too() -> None:
+    finish = chat.after_stop(None, lambda request: EN)  # type: ignore[arg-type]  # the boot is not asked
+    late = mounted(talk(1))
+    assert finish(Conversation(), late, None)[:2] == ([], [])
+    waiting = late[:1]  # a question that was stopped before its answer began: it stays
+    assert finish(Conversation(), waiting, None)[0] != []

@@ -269,3 +269,26 @@ def test_a_download_is_started_by_its_id_one_at_a_time_and_cancelled(
     until(lambda: not downloads.running)
     assert downloads.error is None and asked == ["acme/absent"]
     downloads.close()
+
+
+def test_a_model_that_was_downloaded_is_deleted_unless_it_answers(
+    boot: RecordingBoot, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = settings.data_dir / "models" / "acme--own"
+    folder.mkdir(parents=True)
+    mine = Profile("local", "acme/own", path=folder)
+    listed = choices.Survey(
+        (choices.Choice("own", mine, own=True), choices.Choice("not-ours", replace(mine, name="x"))), ()
+    )
+    monkeypatch.setattr(choices, "survey", lambda *_: listed)
+    tab = ModelSettings(boot, settings, lambda request: Strings("en"), "log")  # type: ignore[arg-type]
+    tab.open("auto", REQUEST)
+    until(tab.settled)
+    boot.slot.status = ModelStatus("ready", mine)
+    press(tab, {"action": "delete", "id": "own"})
+    assert folder.is_dir()
+    boot.slot.status = ModelStatus("quotes")
+    press(tab, {"action": "delete", "id": "not-ours"})
+    assert folder.is_dir()
+    shown = press(tab, {"action": "delete", "id": "own"})[1]
+    assert "acme/own" in shown and not folder.exists()
