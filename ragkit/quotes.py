@@ -6,7 +6,8 @@ It never invents: what it says is a slice of a document, with the number of its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from ragkit.schema import Citation, Hit, Span
@@ -21,6 +22,7 @@ NEAR_BEST = 0.8
 FAR_FROM_BEST = 0.5  # what scores lower is beside the point, whatever it adds
 MOST_LOOSE = 2  # of them where the best one tells little of the question
 WHOLE_CHARS = 800  # a longer table or list is not quoted whole: its row with the header above, its item alone
+FEW_ROWS = 3  # below the header; fewer come whole
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
 HEADED_SHARE, HEADED_BONUS = 0.6, 0.4  # a section whose own heading is what was asked: 支持的模型
 DEFINITION_BONUS = 0.5
@@ -34,6 +36,9 @@ RANK_BONUS = 0.15  # of the first passage; the others get a share of it
 _LEADING_MARK = re.compile(r"(?:[-*+•·▪●]\s+|\d{1,3}(?:[.)]\s+|、\s*)|#{1,6}\s+|>\s*|\|\s*|\[[ xX]\]\s+)+")
 _TRAILING_MARK = re.compile(r"\s*(?:\||#+)\s*$")
 _NUMBERED_TITLE = re.compile(r"(?:[一二三四五六七八九十]{1,3}、|第[一二三四五六七八九十\d]{1,4}[章节条部篇])")
+_RUN_IN = re.compile(
+    r"(?P<mark>\*\*|__|)(?P<code>`?)(?P<words>[^*_`\n.:：。]{1,80})(?P=code)[.:：。]?(?P=mark)[.:：。]?\s+"
+)
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _ITEM = r"\s*(?:[-*+•·▪●]|\d{1,3}[.)、])\s?[^\n]+"
 _ANNOUNCED = re.compile(rf"\s*(?:```[^\n]*\n.*?```|(?:{_ITEM}(?:\n|\Z)){{1,12}})", re.S)
@@ -115,7 +120,7 @@ def select(
     headed: dict[str, set[str]] = {}  # heading -> the question's terms in it
     for rank, hit in enumerate(hits):
         under = _terms(" ".join((hit.title, *hit.heading)))
-        for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, lists=lists)):
+        for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, weights.keys(), lists=lists)):
             told = frozenset(_terms(f"{quote.header}\n{quote.text}") & weights.keys())
             share = sum(weights[term] for term in told) / total
             nearest = quote.under or (hit.heading[-1] if hit.heading else "")
@@ -195,9 +200,11 @@ def _defines(sentence: str, told: frozenset[str], weights: Mapping[str, float]) 
     return sum(weights[term] for term in subject) >= SUBJECT_SHARE * sum(weights.values())
 
 
-def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> list[tuple[Quote, Quote]]:
+def _quotable(
+    number: int, hit: Hit, around: Around | None, asked: Set[str], *, lists: bool
+) -> list[tuple[Quote, Quote]]:
     """The sentences of a passage without list marks, each alone and with the table (with `lists`, the list) that
-    it stands in; headings, fences and bare markup left out.
+    it stands in; headings, fences and bare markup left out. `asked`: the question's terms.
 
     A sentence that ends in a colon takes along the list or the code that it announces.
     """
@@ -221,7 +228,8 @@ def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> l
         table = next((one for one in tables if one[0] <= start < one[1]), None)
         if table is not None:
             done = table[1]
-            found += _rows(text, table, hit.lead if table[0] <= low else "", quote)
+            rows = _rows(text, table, hit.lead if table[0] <= low else "", quote)
+            found += rows if lists else _named(rows, asked)
             continue
         mark = _LEADING_MARK.match(text, start, end)
         is_title = _NUMBERED_TITLE.match(text, start, end) and not _IS_SENTENCE.search(text[start:end])
@@ -230,7 +238,7 @@ def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> l
             continue
         if _FENCE.match(text, start, end):
             continue
-        start = mark.end() if mark else start
+        start = _past_run_in(text, mark.end() if mark else start, end)
         tail = _TRAILING_MARK.search(text, start, end)
         end = tail.start() if tail and tail.start() > start else end
         words = _plain(text[start:end])
@@ -241,6 +249,15 @@ def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> l
             items = next((span for span in short if mark and span[0] <= start < span[1]), None)
             found.append((one, quote(*_trimmed(text, items)) if items else one))
     return found
+
+
+def _past_run_in(text: str, start: int, end: int) -> int:
+    """Past a heading on the sentence's own line, where the sentence begins with its words: "**Foo.** Foo is ..."."""
+    label = _RUN_IN.match(text, start, end)
+    if label is None:
+        return start
+    again = re.compile(rf"[*_`]*{re.escape(label['words'])}(?![A-Za-z0-9])", re.I)
+    return label.end() if again.match(text, label.end(), end) else start
 
 
 def _trimmed(text: str, span: Span) -> Span:
@@ -282,6 +299,17 @@ def _rows(
     is_short = table[1] - table[0] <= WHOLE_CHARS and not lead.strip()
     whole = quote(*table, "")
     return [(row := quote(start, end, header), whole if is_short else row) for start, end in below]
+
+
+def _named(rows: list[tuple[Quote, Quote]], asked: Set[str]) -> list[tuple[Quote, Quote]]:
+    """Where the question names one row of a table (Bob's), that row stands for itself; a table of two rows is
+    hardly longer than one of them."""
+    told = [_terms(row.text) & asked for row, _ in rows]
+    naming = Counter(term for one in told for term in one)
+    named = [at for at, one in enumerate(told) if any(naming[term] == 1 for term in one)]
+    if len(rows) < FEW_ROWS or len(named) != 1:
+        return rows
+    return [(row, row if at == named[0] else whole) for at, (row, whole) in enumerate(rows)]
 
 
 def _terms(text: str) -> set[str]:

@@ -120,6 +120,28 @@ def test_a_short_table_is_quoted_whole() -> None:
     assert shown(quote) == "| 假别 | 天数 |\n|---|---|\n| 年假 | 10 |\n| 病假 | 30 |"
 
 
+PEOPLE = "name | age | city\nAlice | 31 | Berlin\nBob | 42 | Paris\nCarla | 27 | Rome"
+
+
+def test_the_row_that_is_named_is_quoted_without_the_others() -> None:
+    """Of a whole spreadsheet the reader had to look for Bob himself."""
+    (quote,) = select("How old is Bob?", [hit(PEOPLE)], weights("How old is Bob?"))
+    assert (quote.header, quote.text) == ("name | age | city", "Bob | 42 | Paris")
+    assert shown(quote) == "| name | age | city |\n|---|---|---|\n| Bob | 42 | Paris |"
+    (quote,) = select("Which age and city?", [hit(PEOPLE)], weights("Which age and city?"))
+    assert quote.text == PEOPLE
+
+
+def test_a_heading_on_the_line_is_not_quoted_before_a_sentence_that_begins_with_it() -> None:
+    """It read "VectorStoreIndex. VectorStoreIndex computes"."""
+    for label in ("**Index.** ", "**Index**: ", "- **`Index`.** ", "Index: "):
+        assert quoted("What does Index do?", hit(f"{label}Index stores vectors.")) == [
+            "Index stores vectors."
+        ]
+    kept = "**Index.** Indexes are many."
+    assert quoted("What does Index do?", hit(kept)) == [kept]
+
+
 def test_a_row_of_a_long_table_comes_with_its_header() -> None:
     long = TABLE + "".join(f"| 第{n}种假 | {n} |\n" for n in range(100))
     (quote, *_) = select("病假有几天？", [hit(long)], weights("病假有几天？"))
