@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ragkit.schema import Citation, Hit, Span
 from ragkit.text import analyse, is_cjk, language, mask, sentences
@@ -29,6 +30,7 @@ DEFINITION_BONUS = 0.5
 SUBJECT_SHARE = 0.6
 FIGURE_BONUS = 0.2
 UNIT_BONUS = 0.2
+TABLE_BONUS = 0.2  # it gives the figure for every case, a sentence for one
 LANGUAGE_BONUS = 0.4  # where the documents say it in both, the question's own language
 FRAGMENT_MALUS = 0.25  # a title or a table's header that no end of a sentence closes
 RANK_BONUS = 0.15  # of the first passage; the others get a share of it
@@ -36,6 +38,7 @@ RANK_BONUS = 0.15  # of the first passage; the others get a share of it
 _LEADING_MARK = re.compile(r"(?:[-*+•·▪●]\s+|\d{1,3}(?:[.)]\s+|、\s*)|#{1,6}\s+|>\s*|\|\s*|\[[ xX]\]\s+)+")
 _TRAILING_MARK = re.compile(r"\s*(?:\||#+)\s*$")
 _NUMBERED_TITLE = re.compile(r"(?:[一二三四五六七八九十]{1,3}、|第[一二三四五六七八九十\d]{1,4}[章节条部篇])")
+_NUMBERED_LINE = re.compile(r"\d{1,2}(?:\.\d{1,2}){0,2}[.、]?[ \t]*[^\W\d][^\n]{0,40}$", re.M)
 _RUN_IN = re.compile(
     r"(?P<mark>\*\*|__|)(?P<code>`?)(?P<words>[^*_`\n.:：。]{1,80})(?P=code)[.:：。]?(?P=mark)[.:：。]?\s+"
 )
@@ -71,6 +74,11 @@ _ASKS_UNIT = re.compile(
 )
 _NUMERAL = r"(?:\d|[一二两三四五六七八九十百千万亿])\s*个?"
 _TABLE_ROW = re.compile(r"[ \t]*\|.*|[^\n|]*\S[ \t]+\|[ \t]+.*")
+# A table that lost its bars, as those of a PDF do: a header, and lines that end in a figure.
+_FIGURE_ROW = re.compile(
+    r"[ \t]*[^\W\d][^\n|。！？!?]{0,60}?[ \t]+(?:[A-Z]{3} ?|[$€£¥￥])?\d[\d.,]*(?: ?(?:%|\w{1,5}))?[ \t]*"
+)
+_BARE_HEADER = re.compile(r"[ \t]*[^\W\d][^\n|。！？.!?:：;；,，]{2,60}[ \t]*")
 _TABLE_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 
 Around = Callable[[Hit], tuple[str, str]]
@@ -130,6 +138,8 @@ def select(
             above = sum(weights[term] for term in ((under & weights.keys()) | own) - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
             score += _bonus(question, quote, told, weights)
+            if quote.header and whole is not quote and _COUNTS.search(question):
+                score += TABLE_BONUS
             if sum(weights[term] for term in own) >= HEADED_SHARE * total:
                 score += HEADED_BONUS
             scored.append(_Scored(score, told, quote, whole))
@@ -232,7 +242,7 @@ def _quotable(
             found += rows if lists else _named(rows, asked)
             continue
         mark = _LEADING_MARK.match(text, start, end)
-        is_title = _NUMBERED_TITLE.match(text, start, end) and not _IS_SENTENCE.search(text[start:end])
+        is_title = _is_numbered_title(text, start, end)
         if is_title or (mark and mark[0].startswith("#")):
             heading = text[start:end]
             continue
@@ -251,6 +261,18 @@ def _quotable(
     return found
 
 
+def _is_numbered_title(text: str, start: int, end: int) -> bool:
+    """A line such as "第二章 休假", or "3. Hotels" where it is no item among others."""
+    if _IS_SENTENCE.search(text[start:end]):
+        return False
+    if _NUMBERED_TITLE.match(text, start, end):
+        return True
+    below = text[end : end + 80].lstrip("\n")
+    is_one = _NUMBERED_LINE.match(text, start, end) is not None and bool(below)
+    above = text[:start].rstrip().rpartition("\n")[2]
+    return is_one and not (_NUMBERED_LINE.match(below) or _NUMBERED_LINE.match(above))
+
+
 def _past_run_in(text: str, start: int, end: int) -> int:
     """Past a heading on the sentence's own line, where the sentence begins with its words: "**Foo.** Foo is ..."."""
     label = _RUN_IN.match(text, start, end)
@@ -267,7 +289,7 @@ def _trimmed(text: str, span: Span) -> Span:
 
 def _tables(text: str) -> list[Span]:
     """Two rows or more, one below the other."""
-    spans: list[Span] = []
+    spans = _bare_tables(text)
     at = start = 0
     rows = 0
     for line in [*text.split("\n"), ""]:
@@ -280,6 +302,25 @@ def _tables(text: str) -> list[Span]:
             rows = 0
         at += len(line) + 1
     return spans
+
+
+def _bare_tables(text: str) -> list[Span]:
+    spans: list[Span] = []
+    lines = [*text.split("\n"), ""]
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    first = 0  # of the lines that end in a figure
+    for at, line in enumerate(lines):
+        if _FIGURE_ROW.fullmatch(line):
+            continue
+        if at - first >= 2 and first and _BARE_HEADER.fullmatch(lines[first - 1]):
+            spans.append((ends[first - 1] - len(lines[first - 1]) - 1, ends[at - 1] - 1))
+        first = at + 1
+    return spans
+
+
+def _is_bare_table(lines: Sequence[str]) -> bool:
+    is_headed = len(lines) > 2 and _BARE_HEADER.fullmatch(lines[0]) is not None
+    return is_headed and all(map(_FIGURE_ROW.fullmatch, lines[1:]))
 
 
 def _rows(
@@ -326,6 +367,8 @@ def shown(quote: Quote) -> str:
     if "```" in text:
         return text
     lines = text.strip("\n").split("\n")
+    if _is_bare_table(lines):
+        return "\n".join(line.strip() for line in lines)
     if quote.header or (len(lines) > 1 and all(_TABLE_ROW.fullmatch(line) for line in lines)):
         rows = [_cells(line) for line in [quote.header, *lines] if line and not _TABLE_RULE.fullmatch(line)]
         rule = "|".join(["---"] * (rows[0].count("|") + 1))
