@@ -24,7 +24,8 @@ ICON_FETCH: Final = "M12 4v11m0 0l-4-4m4 4l4-4M5 20h14"
 
 def document(place: str, hit: Hit, shown: View, strings: Strings) -> str:
     """The dialog with one page or window; `place` is what the buttons send back."""
-    name = PurePosixPath(hit.source).name
+    source = shown.document.source  # what it is called now; the passage may be older
+    name = PurePosixPath(source).name
     kind = page_kind(hit.source) if shown.image is not None else "part"
     at = strings(f"view_{kind}", n=shown.number, total=shown.count)
     body = _page(shown, f"{name}, {at}") if shown.image is not None else _text(shown)
@@ -40,7 +41,7 @@ def document(place: str, hit: Hit, shown: View, strings: Strings) -> str:
         f'<button type="button" class="tool" data-action="download" data-id="{escape(place)}" '
         f'title="{escape(strings("view_download"))}" aria-label="{escape(strings("view_download"))}">{icon(ICON_FETCH)}</button>'
     )
-    head = f'<h2 id="view-name" title="{escape(hit.source)}">{escape(name)}</h2>'
+    head = f'<h2 id="view-name" title="{escape(source)}">{escape(name)}</h2>'
     told = f'<p class="view-note">{icon(ICON_ALERT, 16)} {escape(note)}</p>' if note else ""
     return _dialog(f"{head}<div class='view-steps'>{steps}</div>{fetch}", told + body, strings)
 
