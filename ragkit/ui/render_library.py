@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ragkit.readers import shown_formats
+from ragkit.scan import UPLOADS
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
 from ragkit.ui import render_folders, render_job
 from ragkit.ui.pace import rate, remaining
@@ -118,15 +119,24 @@ def _queue(waiting: int, strings: Strings, *, paused: bool) -> str:
 
 def _row(row: Document, strings: Strings, *, semantic: bool) -> str:
     name = PurePosixPath(row.source).name
+    folder = folder_of(row)
+    place = f'<span class="doc-folder">{escape(folder)}/</span>' if folder else ""
     unread = row.state == "queued" or (row.state == "parsing" and not row.chars)
     size_told, seconds = ("–", "–") if unread else (size(row.size_bytes), _duration(row.seconds))
     read_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
-    return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{escape(name)}</div>{_notes(row, strings)}</td>
+    return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{place}{escape(name)}</div>{_notes(row, strings)}</td>
 <td class="doc-state">{_pill(row, strings, semantic=semantic)}</td>
 <td class="num" data-label="{escape(strings("column_chunks"))}">{row.chunks or "–"}</td><td class="num wide">{row.pages or "–"}</td>
 <td class="num">{size_told}</td>
 <td class="num wide" title="{read_at}">{seconds}</td>
-<td class="doc-actions">{_action("chunks", ICON_LIST, row, name, strings) if row.chunks else ""}{_action("reread", ICON_AGAIN, row, name, strings)}{_action("delete", ICON_BIN, row, name, strings)}</td></tr>"""
+<td class="doc-actions">{_action("chunks", ICON_LIST, row, strings) if row.chunks else ""}{_action("reread", ICON_AGAIN, row, strings)}{_action("delete", ICON_BIN, row, strings)}</td></tr>"""
+
+
+def folder_of(row: Document) -> str:
+    """The folder that tells a document from others of its name: below what was dropped, or with the folder that is
+    mirrored."""
+    folder = str(PurePosixPath(row.path if row.root == UPLOADS.id else row.source).parent)
+    return "" if folder == "." else folder
 
 
 def _notes(row: Document, strings: Strings) -> str:
@@ -169,7 +179,8 @@ def _pill(row: Document, strings: Strings, *, semantic: bool) -> str:
     return f'<span class="pill {state}">{escape(strings(f"status_{state}"))}</span>'
 
 
-def _action(action: str, drawing: str, row: Document, name: str, strings: Strings) -> str:
+def _action(action: str, drawing: str, row: Document, strings: Strings) -> str:
+    name = "/".join(filter(None, (folder_of(row), PurePosixPath(row.source).name)))
     label = escape(strings(f"{action}_name", name=name))
     confirm = f' data-confirm="{escape(strings("delete_confirm", name=name))}"' if action == "delete" else ""
     return (
