@@ -140,6 +140,8 @@ _EN: Final = {
     "error_library_too_new": "This knowledge base was written by a newer ragkit. Update ragkit.",
     "error_model_error": "The language model cannot be used.",
     "error_generation_error": "The language model failed while it was answering. Try again.",
+    "error_broken_export": "The chosen file is damaged, or was not exported by ragkit. Nothing was changed. Export "
+    "that knowledge base once more, or copy the file again, and import it then.",
     "error_usage_error": "This cannot be done.",
     "error_ragkit_error": "Something unexpected happened.",
     # Terminal
@@ -265,6 +267,7 @@ _ZH: Final = {
     "error_library_too_new": "该知识库由更新版本的 ragkit 写成，请先升级 ragkit。",
     "error_model_error": "无法使用语言模型。",
     "error_generation_error": "语言模型在回答时出错，请重试。",
+    "error_broken_export": "所选文件已损坏，或者不是 ragkit 导出的文件。没有改动任何内容。请重新导出那个知识库，或重新复制该文件，然后再导入。",
     "error_usage_error": "无法完成该操作。",
     "error_ragkit_error": "发生了意外错误。",
     "term_page": "页面地址：{url}",
