@@ -12,7 +12,13 @@ MOST_DOCUMENTS = 20
 MOST_HEADINGS = 6
 
 _TEXT: dict[Language, dict[str, str]] = {
-    "zh": {"head": "知识库中有 {n} 份文档：", "head_one": "知识库中有 1 份文档：", "more": "……以及另外 {n} 份。", "colon": "：", "comma": "；"},
+    "zh": {
+        "head": "知识库中有 {n} 份文档：",
+        "head_one": "知识库中有 1 份文档：",
+        "more": "……以及另外 {n} 份。",
+        "colon": "：",
+        "comma": "；",
+    },
     "en": {
         "head": "The knowledge base holds {n} documents:",
         "head_one": "The knowledge base holds 1 document:",

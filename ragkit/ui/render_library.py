@@ -23,6 +23,7 @@ from ragkit.ui.table import Page, View, page_of
 
 ICON_LIST: Final = "M9 6h11M9 12h11M9 18h11M4.5 6h.01M4.5 12h.01M4.5 18h.01"
 _MAX_LISTED: Final = 8  # failures and conflicts shown by name; the table has them all
+UNREAD: Final = "unread"  # stands for the ids of all documents that could not be read
 _COLUMNS: Final = (
     ("name", ""),
     ("state", ""),
@@ -73,7 +74,7 @@ def documents(
     if view.words.strip():
         count += " · " + strings("documents_found", n=page.found)
     return (
-        f'{_queue(waiting, strings, paused=paused)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
+        f'{_queue(waiting, strings, paused=paused)}{_unread(len(unread(rows)), strings)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
         f'<th scope="col"><span class="hidden-text">{escape(strings("column_actions"))}</span></th></tr></thead>'
         f"<tbody>{body}</tbody></table>{none}{_pager(page, strings)}</div>"
     )
@@ -114,6 +115,23 @@ def _queue(waiting: int, strings: Strings, *, paused: bool) -> str:
     )
     return (
         f'<div class="job queue" role="status"><div class="job-body"><p>{escape(text)}</p></div>{drawn}</div>'
+    )
+
+
+def unread(rows: Sequence[Document]) -> list[Document]:
+    """Those that failed and say nothing at all; one whose earlier version still answers is not among them."""
+    return [row for row in rows if row.state == "failed" and not row.chunks]
+
+
+def _unread(count: int, strings: Strings) -> str:
+    """How many could not be read, and the button to be rid of them; nothing where there is none."""
+    if not count:
+        return ""
+    label, confirm = strings("unread_delete"), strings("unread_delete_confirm", n=count)
+    return (
+        f'<div class="job queue" role="status"><div class="job-body"><p>{escape(strings("unread_count", n=count))}</p></div>'
+        f'<button type="button" class="plain" data-action="delete" data-id="{UNREAD}" data-confirm="{escape(confirm)}" '
+        f'title="{escape(label)}">{escape(label)}</button></div>'
     )
 
 

@@ -40,6 +40,10 @@ EN: Final = {
     "delete_name": "Delete {name}",
     "delete_confirm": "Delete “{name}” from the knowledge base? Its copy here goes too; "
     "your own file stays where it is.",
+    "unread_count": "{n} {n:document|documents} could not be read.",
+    "unread_delete": "Remove all failed",
+    "unread_delete_confirm": "Remove the {n} {n:document|documents} that could not be read? Their copies here go too; "
+    "your own files stay where they are, and so does a document whose previous version still answers.",
     "empty_title": "No documents yet",
     "empty_text": "Drop files onto the field above, or click it to choose some. Then ask about them in the chat.",
     "about_title": "This knowledge base",
@@ -126,6 +130,9 @@ ZH: Final = {
     "delete": "删除",
     "delete_name": "删除 {name}",
     "delete_confirm": "要从知识库中删除“{name}”吗？这里的副本会一并删除，你自己的文件不受影响。",
+    "unread_count": "有 {n} 份文档无法读取。",
+    "unread_delete": "移除全部失败项",
+    "unread_delete_confirm": "要移除无法读取的 {n} 份文档吗？这里的副本会一并删除；你自己的文件不受影响，之前的版本仍可回答问题的文档也会保留。",
     "empty_title": "还没有文档",
     "empty_text": "把文件拖到上方区域，或点击选择文件，然后到“对话”页提问。",
     "about_title": "当前知识库",

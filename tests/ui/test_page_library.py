@@ -100,7 +100,11 @@ def test_a_broken_file_says_what_is_wrong_and_harms_nothing(visit: Visit, site: 
     expect(row(page, "坏文件.pdf").locator(".pill.failed")).to_be_visible()
     expect(row(page, "坏文件.pdf").locator(".doc-error")).to_contain_text("缺少末尾")
     expect(row(page, "good.md").locator(".pill.failed")).to_have_count(0)
-    delete(page, "坏文件.pdf")
+    page.locator("#documents [data-id=unread]").click()
+    expect(page.locator("#confirm-text")).to_contain_text("无法读取的 1 份文档")
+    page.locator("#confirm button[value=yes]").click()
+    expect(row(page, "坏文件.pdf")).to_have_count(0)
+    expect(page.locator("#documents [data-id=unread]")).to_have_count(0)
     delete(page, "good.md")
 
 

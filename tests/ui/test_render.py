@@ -200,6 +200,15 @@ def test_a_failed_document_says_why_in_the_language_of_the_page() -> None:
     assert "protected by a password" in render_library.documents([broken], EN, semantic=False)
 
 
+def test_what_could_not_be_read_can_be_removed_in_one_go() -> None:
+    failed = [row(id=n, state="failed", error_code="broken_file", chunks=0) for n in (1, 2)]
+    still_answers = row(id=3, state="failed", error_code="broken_file", chunks=4)
+    html = render_library.documents([*failed, still_answers, row()], EN, semantic=False)
+    assert "2 documents could not be read." in html and 'data-confirm="Remove the 2 documents' in html
+    assert "移除无法读取的 1 份文档" in render_library.documents(failed[:1], ZH, semantic=False)
+    assert "could not be read" not in render_library.documents([still_answers, row()], EN, semantic=False)
+
+
 def test_a_document_is_named_to_the_server_by_its_id_only() -> None:
     html = render_library.documents([row()], EN, semantic=False)
     assert set(re.findall(r'class="row-action[^>]* data-id="([^"]*)"', html)) == {"7"}
@@ -287,7 +296,8 @@ def test_ready_means_readable_with_numbers() -> None:
 def test_a_failed_file_says_whether_its_old_version_answers() -> None:
     failed = row(state="failed", error_code="broken_file", error="x")
     assert "之前的版本仍可回答问题" in render_library.documents([failed], ZH, semantic=False)
-    assert "之前的版本" not in render_library.documents([replace(failed, chunks=0)], ZH, semantic=False)
+    html = render_library.documents([replace(failed, chunks=0)], ZH, semantic=False)
+    assert "之前的版本" not in html.partition("<table")[2]
 
 
 def test_the_facts_tell_disk_replacement_and_mirrored_folders() -> None:
