@@ -23,9 +23,12 @@ _SIGNS: Final = re.compile(
     r"|(?<=[^\s*])(?P<star_end>\*)(?![\w*])"
     r"|(?<!\w)(?P<line>_)(?=[^\s_][^_\n]*(?<=[^\s_])_(?!\w))"
     r"|(?<=[^\s_])(?P<line_end>_)(?!\w)"
-    r"|!?\[(?=[^\]\n]{0,500}(?P<target>\]\([^)\s]{0,2000}\)))"
+    r"|!?\[(?=[^\]\n]{0,200}(?P<target>\]\([^)\s]{0,2000}\)))"
     r"|(?P<bar>\|)",
     re.M,
+)
+_LONGEST = (
+    2_000_000  # characters; a longer text is a dump, and its signs would be looked for at every page of it
 )
 _CELLS = "·"  # stands between two cells of a table's row
 
@@ -46,7 +49,7 @@ def signs(hit: Hit) -> list[Sign]:
 def signs_of(text: str, source: str, heading: Sequence[str] = ()) -> list[Sign]:
     """The signs of headings, strong words, code, links and tables in a text, in order and apart, and its headings
     where they are the last of `heading`. None of other kinds of file than Markdown."""
-    if PurePosixPath(source).suffix.lower() not in _MARKDOWN:
+    if PurePosixPath(source).suffix.lower() not in _MARKDOWN or len(text) > _LONGEST:
         return []
     found = sorted(one for one in _found(text, heading) if one.start < one.end)
     apart: list[Sign] = []
@@ -58,6 +61,7 @@ def signs_of(text: str, source: str, heading: Sequence[str] = ()) -> list[Sign]:
 
 def _found(text: str, heading: Sequence[str]) -> Iterator[Sign]:
     in_code = False
+    line = _Line(0, 0, 0, -1)
     opened: dict[str, bool] = {}  # whether a sign of this kind waits for the one that ends it
     for found in _SIGNS.finditer(text):
         kind = found.lastgroup or ""
@@ -86,24 +90,37 @@ def _found(text: str, heading: Sequence[str]) -> Iterator[Sign]:
             if opened.pop(kind.removesuffix("_end"), False):
                 yield Sign(*found.span())
         elif kind == "bar":
-            yield from _bar(text, found.start())
+            if found.start() >= line.end:
+                line = _line_of(text, found.start())
+            yield from _bar(text, found.start(), line)
         else:
             yield Sign(*found.span())
 
 
-def _bar(text: str, at: int) -> Iterator[Sign]:
+def _bar(text: str, at: int, line: _Line) -> Iterator[Sign]:
     """A bar of a table's row: the outer ones go, an inner one becomes a dot; in any other line it is a character."""
-    low = text.rfind("\n", 0, at) + 1
-    high = len(text) if (found := text.find("\n", at)) < 0 else found
-    before, after = text[low:at], text[at + 1 : high]
-    if not text[low:high].lstrip().startswith("|") or not text[low:high].rstrip().endswith("|"):
+    if text[line.first] != "|" or text[line.last] != "|":
         return
-    if not before.strip():
-        yield Sign(low, at + 1 + (after[:1] == " "))
-    elif not after.strip():
-        yield Sign(at - (before[-1:] == " "), at + 1)
+    if at == line.first:
+        yield Sign(line.start, at + 1 + text.startswith(" ", at + 1))
+    elif at == line.last:
+        yield Sign(at - (text[at - 1] == " "), at + 1)
     else:
         yield Sign(at, at + 1, _CELLS)
+
+
+class _Line(NamedTuple):
+    start: int
+    first: int  # character that is no blank
+    last: int
+    end: int
+
+
+def _line_of(text: str, at: int) -> _Line:
+    start, found = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+    end = len(text) if found < 0 else found
+    line = text[start:end]
+    return _Line(start, end - len(line.lstrip()), start + len(line.rstrip()) - 1, end)
 
 
 def _next_line(text: str, at: int) -> int:
