@@ -23,6 +23,7 @@ class Changes:
     added: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     moved: dict[str, tuple[int, FileFacts]] = field(default_factory=dict)  # new path -> document
+    moved_from: dict[str, str] = field(default_factory=dict)  # new path -> old one
     gone: dict[str, int] = field(default_factory=dict)
     touched: list[tuple[int, FileFacts]] = field(default_factory=list)
     broken: dict[str, ManifestRow] = field(default_factory=dict)  # unchanged since it could not be read
@@ -102,6 +103,7 @@ def _find_moves(
         if before is not None:
             facts = FileFacts(found.size_bytes, found.mtime_ns, hash, MADE_BY)
             changes.moved[path] = (left.pop(before).id, facts)
+            changes.moved_from[path] = before
             changes.added.remove(path)
             del changes.gone[before]
 

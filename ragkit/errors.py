@@ -15,7 +15,8 @@ RagkitError
 │   └── ReaderFailed         the parser crashed, hung or ran out of memory
 ├── StoreError           the library's file cannot be used
 │   ├── LibraryBusy          another process is writing to it
-│   └── LibraryTooNew        written by a later ragkit
+│   ├── LibraryTooNew        written by a later ragkit
+│   └── BrokenExport         a file to be imported is damaged, or no library; those that are there are as they were
 └── ModelError           an embedding or language model cannot be loaded or run
     └── GenerationError      the language model failed while it was answering
 """
@@ -85,6 +86,9 @@ class LibraryBusy(StoreError): ...
 
 
 class LibraryTooNew(StoreError): ...
+
+
+class BrokenExport(StoreError): ...
 
 
 class ModelError(RagkitError): ...

@@ -54,6 +54,7 @@ class Job:
     updated: dict[int, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
+    moved_from: list[str] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     unchanged: int = 0
@@ -80,6 +81,7 @@ class Job:
             updated=tuple(source for id, source in self.updated.items() if id in read),
             removed=tuple(self.removed),
             moved=tuple(self.moved),
+            moved_from=tuple(self.moved_from),
             unchanged=self.unchanged,
             failed=(*self.failed, *failed),
             conflicts=tuple(self.conflicts),
@@ -142,6 +144,7 @@ class Indexer:
             updated=sources(changes.updated),
             removed=sources(list(changes.gone)),
             moved=sources(list(changes.moved)),
+            moved_from=sources([changes.moved_from[path] for path in changes.moved]),
             unchanged=changes.unchanged,
             failed=tuple(_known_failures(root, changes)),
             chunks=self._store.coverage().chunks,
@@ -155,6 +158,7 @@ class Indexer:
             for path, (doc_id, facts) in changes.moved.items():
                 self._store.move(doc_id, root, path, facts, index_terms(path))
                 job.moved.append(f"{root.label}/{path}")
+                job.moved_from.append(f"{root.label}/{changes.moved_from[path]}")
             if changes.touched:
                 self._store.touch(changes.touched)
             if changes.gone:

@@ -12,9 +12,16 @@ MOST_DOCUMENTS = 20
 MOST_HEADINGS = 6
 
 _TEXT: dict[Language, dict[str, str]] = {
-    "zh": {"head": "知识库中有 {n} 份文档：", "more": "……以及另外 {n} 份。", "colon": "：", "comma": "；"},
+    "zh": {
+        "head": "知识库中有 {n} 份文档：",
+        "head_one": "知识库中有 1 份文档：",
+        "more": "……以及另外 {n} 份。",
+        "colon": "：",
+        "comma": "；",
+    },
     "en": {
         "head": "The knowledge base holds {n} documents:",
+        "head_one": "The knowledge base holds 1 document:",
         "more": "... and {n} more.",
         "colon": ": ",
         "comma": "; ",
@@ -49,7 +56,7 @@ def write(
     the number of a document is the place of its opening, and those without one are only counted."""
     words = _TEXT[language]
     of = {document.id: document for document in documents}
-    lines = [words["head"].format(n=len(documents)), ""]
+    lines = [words["head_one" if len(documents) == 1 else "head"].format(n=len(documents)), ""]
     citations = []
     for number, hit in enumerate(openings, 1):
         document = of[hit.doc_id]

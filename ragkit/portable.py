@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
-from ragkit.errors import LibraryTooNew, StoreError, UsageError
+from ragkit.errors import BrokenExport, LibraryTooNew, StoreError, UsageError
 from ragkit.migrations import MIGRATIONS, layout
 from ragkit.scan import hash_file
 from ragkit.schema import OnProgress, Progress, no_progress
@@ -116,7 +116,8 @@ def _note(copy: Path, originals: int) -> dict[str, object]:
 def import_library(file: Path, kb: Path) -> None:
     """Make `file` the library in the folder `kb`, which must not hold one yet.
 
-    Raises UsageError, StoreError, LibraryTooNew; and then `kb` is as it was.
+    Raises UsageError, BrokenExport, LibraryTooNew; and then `kb` is as it was. They name the file without its
+    folder: what came through the page lies in one that its user has never heard of.
     """
     if (kb / _DATABASE).exists():
         raise UsageError(f"there is a library in {kb} already", "Choose another name or folder with --kb.")
@@ -127,13 +128,20 @@ def import_library(file: Path, kb: Path) -> None:
             with zipfile.ZipFile(file) as source:
                 _unpack(source, place)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-            raise StoreError(f"{file} is damaged, or no exported library: {error}", _FETCH_AGAIN) from error
+            raise BrokenExport(
+                f"{file.name} is damaged, or no exported library: {error}", _FETCH_AGAIN
+            ) from error
         except OSError as error:
-            raise StoreError(
-                f"{file} cannot be read or unpacked: {error.strerror or error}",
+            raise UsageError(
+                f"{file.name} cannot be read or unpacked: {error.strerror or error}",
                 "Check the file and the disk.",
             ) from error
-        _check(place, file)
+        try:
+            _check(place, file.name)
+        except (BrokenExport, LibraryTooNew):
+            raise
+        except StoreError as error:  # of SQLite, about the place where it was unpacked
+            raise BrokenExport(f"{file.name} is damaged: {error.__cause__}", _FETCH_AGAIN) from error
         if kb.is_dir():
             kb.rmdir()  # an empty one; anything else must not be touched
         place.rename(kb)
@@ -150,7 +158,7 @@ def _unpack(source: zipfile.ZipFile, place: Path) -> None:
     wanted = sum(member.file_size for member in members)
     free = shutil.disk_usage(place.parent).free
     if wanted > 0.95 * free:
-        raise StoreError(
+        raise UsageError(
             f"the library takes {wanted / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free",
             "Free some disk space.",
         )
@@ -177,19 +185,19 @@ def _read_small(source: zipfile.ZipFile, name: str) -> bytes:
         return packed.read(_BLOCK)
 
 
-def _check(place: Path, file: Path) -> None:
+def _check(place: Path, name: str) -> None:
     """Refuse a database that is not laid out as ours (it could carry statements of its own), or not sound."""
     for original in (place / "originals").glob("??/*"):
         if hash_file(original) != original.name:
-            raise StoreError(f"{file} is damaged: an original is not what it was", _FETCH_AGAIN)
+            raise BrokenExport(f"{name} is damaged: an original is not what it was", _FETCH_AGAIN)
     database = place / _DATABASE
     try:
         with closing(sqlite3.connect(database)) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version <= len(MIGRATIONS) and layout(db) != _layout_of(version):
-                raise StoreError(f"{file} is no library of ragkit: its tables are others", _FETCH_AGAIN)
+                raise BrokenExport(f"{name} is no library of ragkit: its tables are others", _FETCH_AGAIN)
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"{file} is damaged: {error}", _FETCH_AGAIN) from error
+        raise BrokenExport(f"{name} is damaged: {error}", _FETCH_AGAIN) from error
     store = SqliteStore(database)  # brings an older layout up to date; refuses a newer one
     try:
         with store.file.writing() as db:
@@ -199,7 +207,7 @@ def _check(place: Path, file: Path) -> None:
         store.file.truncate_log()
         store.close()
     if faults:
-        raise StoreError(f"{file} is not sound: {faults[0]}", _FETCH_AGAIN)
+        raise BrokenExport(f"{name} is not sound: {faults[0]}", _FETCH_AGAIN)
 
 
 def _layout_of(version: int) -> list[tuple[str, ...]]:

@@ -6,8 +6,10 @@ It never invents: what it says is a slice of a document, with the number of its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ragkit.schema import Citation, Hit, Span
 from ragkit.text import analyse, is_cjk, language, mask, sentences
@@ -21,12 +23,14 @@ NEAR_BEST = 0.8
 FAR_FROM_BEST = 0.5  # what scores lower is beside the point, whatever it adds
 MOST_LOOSE = 2  # of them where the best one tells little of the question
 WHOLE_CHARS = 800  # a longer table or list is not quoted whole: its row with the header above, its item alone
+FEW_ROWS = 3  # below the header; fewer come whole
 HEADING_WEIGHT = 0.5  # a question word in the heading speaks for the sentences below it, but less
 HEADED_SHARE, HEADED_BONUS = 0.6, 0.4  # a section whose own heading is what was asked: 支持的模型
 DEFINITION_BONUS = 0.5
 SUBJECT_SHARE = 0.6
 FIGURE_BONUS = 0.2
 UNIT_BONUS = 0.2
+TABLE_BONUS = 0.2  # it gives the figure for every case, a sentence for one
 LANGUAGE_BONUS = 0.4  # where the documents say it in both, the question's own language
 FRAGMENT_MALUS = 0.25  # a title or a table's header that no end of a sentence closes
 RANK_BONUS = 0.15  # of the first passage; the others get a share of it
@@ -34,6 +38,10 @@ RANK_BONUS = 0.15  # of the first passage; the others get a share of it
 _LEADING_MARK = re.compile(r"(?:[-*+•·▪●]\s+|\d{1,3}(?:[.)]\s+|、\s*)|#{1,6}\s+|>\s*|\|\s*|\[[ xX]\]\s+)+")
 _TRAILING_MARK = re.compile(r"\s*(?:\||#+)\s*$")
 _NUMBERED_TITLE = re.compile(r"(?:[一二三四五六七八九十]{1,3}、|第[一二三四五六七八九十\d]{1,4}[章节条部篇])")
+_NUMBERED_LINE = re.compile(r"\d{1,2}(?:\.\d{1,2}){0,2}[.、]?[ \t]*[^\W\d][^\n]{0,40}$", re.M)
+_RUN_IN = re.compile(
+    r"(?P<mark>\*\*|__|)(?P<code>`?)(?P<words>[^*_`\n.:：。]{1,80})(?P=code)[.:：。]?(?P=mark)[.:：。]?\s+"
+)
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _ITEM = r"\s*(?:[-*+•·▪●]|\d{1,3}[.)、])\s?[^\n]+"
 _ANNOUNCED = re.compile(rf"\s*(?:```[^\n]*\n.*?```|(?:{_ITEM}(?:\n|\Z)){{1,12}})", re.S)
@@ -66,6 +74,11 @@ _ASKS_UNIT = re.compile(
 )
 _NUMERAL = r"(?:\d|[一二两三四五六七八九十百千万亿])\s*个?"
 _TABLE_ROW = re.compile(r"[ \t]*\|.*|[^\n|]*\S[ \t]+\|[ \t]+.*")
+# A table that lost its bars, as those of a PDF do: a header, and lines that end in a figure.
+_FIGURE_ROW = re.compile(
+    r"[ \t]*[^\W\d][^\n|。！？!?]{0,60}?[ \t]+(?:[A-Z]{3} ?|[$€£¥￥])?\d[\d.,]*(?: ?(?:%|\w{1,5}))?[ \t]*"
+)
+_BARE_HEADER = re.compile(r"[ \t]*[^\W\d][^\n|。！？.!?:：;；,，]{2,60}[ \t]*")
 _TABLE_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 
 Around = Callable[[Hit], tuple[str, str]]
@@ -115,7 +128,7 @@ def select(
     headed: dict[str, set[str]] = {}  # heading -> the question's terms in it
     for rank, hit in enumerate(hits):
         under = _terms(" ".join((hit.title, *hit.heading)))
-        for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, lists=lists)):
+        for at, (quote, whole) in enumerate(_quotable(rank + 1, hit, around, weights.keys(), lists=lists)):
             told = frozenset(_terms(f"{quote.header}\n{quote.text}") & weights.keys())
             share = sum(weights[term] for term in told) / total
             nearest = quote.under or (hit.heading[-1] if hit.heading else "")
@@ -125,6 +138,8 @@ def select(
             above = sum(weights[term] for term in ((under & weights.keys()) | own) - told) / total
             score = share + HEADING_WEIGHT * above + RANK_BONUS * hit.score / (1 + rank) - 0.002 * at
             score += _bonus(question, quote, told, weights)
+            if quote.header and whole is not quote and _COUNTS.search(question):
+                score += TABLE_BONUS
             if sum(weights[term] for term in own) >= HEADED_SHARE * total:
                 score += HEADED_BONUS
             scored.append(_Scored(score, told, quote, whole))
@@ -195,9 +210,11 @@ def _defines(sentence: str, told: frozenset[str], weights: Mapping[str, float]) 
     return sum(weights[term] for term in subject) >= SUBJECT_SHARE * sum(weights.values())
 
 
-def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> list[tuple[Quote, Quote]]:
+def _quotable(
+    number: int, hit: Hit, around: Around | None, asked: Set[str], *, lists: bool
+) -> list[tuple[Quote, Quote]]:
     """The sentences of a passage without list marks, each alone and with the table (with `lists`, the list) that
-    it stands in; headings, fences and bare markup left out.
+    it stands in; headings, fences and bare markup left out. `asked`: the question's terms.
 
     A sentence that ends in a colon takes along the list or the code that it announces.
     """
@@ -221,16 +238,17 @@ def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> l
         table = next((one for one in tables if one[0] <= start < one[1]), None)
         if table is not None:
             done = table[1]
-            found += _rows(text, table, hit.lead if table[0] <= low else "", quote)
+            rows = _rows(text, table, hit.lead if table[0] <= low else "", quote)
+            found += rows if lists else _named(rows, asked)
             continue
         mark = _LEADING_MARK.match(text, start, end)
-        is_title = _NUMBERED_TITLE.match(text, start, end) and not _IS_SENTENCE.search(text[start:end])
+        is_title = _is_numbered_title(text, start, end)
         if is_title or (mark and mark[0].startswith("#")):
             heading = text[start:end]
             continue
         if _FENCE.match(text, start, end):
             continue
-        start = mark.end() if mark else start
+        start = _past_run_in(text, mark.end() if mark else start, end)
         tail = _TRAILING_MARK.search(text, start, end)
         end = tail.start() if tail and tail.start() > start else end
         words = _plain(text[start:end])
@@ -243,6 +261,27 @@ def _quotable(number: int, hit: Hit, around: Around | None, *, lists: bool) -> l
     return found
 
 
+def _is_numbered_title(text: str, start: int, end: int) -> bool:
+    """A line such as "第二章 休假", or "3. Hotels" where it is no item among others."""
+    if _IS_SENTENCE.search(text[start:end]):
+        return False
+    if _NUMBERED_TITLE.match(text, start, end):
+        return True
+    below = text[end : end + 80].lstrip("\n")
+    is_one = _NUMBERED_LINE.match(text, start, end) is not None and bool(below)
+    above = text[:start].rstrip().rpartition("\n")[2]
+    return is_one and not (_NUMBERED_LINE.match(below) or _NUMBERED_LINE.match(above))
+
+
+def _past_run_in(text: str, start: int, end: int) -> int:
+    """Past a heading on the sentence's own line, where the sentence begins with its words: "**Foo.** Foo is ..."."""
+    label = _RUN_IN.match(text, start, end)
+    if label is None:
+        return start
+    again = re.compile(rf"[*_`]*{re.escape(label['words'])}(?![A-Za-z0-9])", re.I)
+    return label.end() if again.match(text, label.end(), end) else start
+
+
 def _trimmed(text: str, span: Span) -> Span:
     inner = text[slice(*span)]
     return span[0] + len(inner) - len(inner.lstrip("\n")), span[1] - len(inner) + len(inner.rstrip())
@@ -250,7 +289,7 @@ def _trimmed(text: str, span: Span) -> Span:
 
 def _tables(text: str) -> list[Span]:
     """Two rows or more, one below the other."""
-    spans: list[Span] = []
+    spans = _bare_tables(text)
     at = start = 0
     rows = 0
     for line in [*text.split("\n"), ""]:
@@ -263,6 +302,25 @@ def _tables(text: str) -> list[Span]:
             rows = 0
         at += len(line) + 1
     return spans
+
+
+def _bare_tables(text: str) -> list[Span]:
+    spans: list[Span] = []
+    lines = [*text.split("\n"), ""]
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    first = 0  # of the lines that end in a figure
+    for at, line in enumerate(lines):
+        if _FIGURE_ROW.fullmatch(line):
+            continue
+        if at - first >= 2 and first and _BARE_HEADER.fullmatch(lines[first - 1]):
+            spans.append((ends[first - 1] - len(lines[first - 1]) - 1, ends[at - 1] - 1))
+        first = at + 1
+    return spans
+
+
+def _is_bare_table(lines: Sequence[str]) -> bool:
+    is_headed = len(lines) > 2 and _BARE_HEADER.fullmatch(lines[0]) is not None
+    return is_headed and all(map(_FIGURE_ROW.fullmatch, lines[1:]))
 
 
 def _rows(
@@ -284,6 +342,17 @@ def _rows(
     return [(row := quote(start, end, header), whole if is_short else row) for start, end in below]
 
 
+def _named(rows: list[tuple[Quote, Quote]], asked: Set[str]) -> list[tuple[Quote, Quote]]:
+    """Where the question names one row of a table (Bob's), that row stands for itself; a table of two rows is
+    hardly longer than one of them."""
+    told = [_terms(row.text) & asked for row, _ in rows]
+    naming = Counter(term for one in told for term in one)
+    named = [at for at, one in enumerate(told) if any(naming[term] == 1 for term in one)]
+    if len(rows) < FEW_ROWS or len(named) != 1:
+        return rows
+    return [(row, row if at == named[0] else whole) for at, (row, whole) in enumerate(rows)]
+
+
 def _terms(text: str) -> set[str]:
     return {token.term for token in analyse(mask(text))}
 
@@ -298,6 +367,8 @@ def shown(quote: Quote) -> str:
     if "```" in text:
         return text
     lines = text.strip("\n").split("\n")
+    if _is_bare_table(lines):
+        return "\n".join(line.strip() for line in lines)
     if quote.header or (len(lines) > 1 and all(_TABLE_ROW.fullmatch(line) for line in lines)):
         rows = [_cells(line) for line in [quote.header, *lines] if line and not _TABLE_RULE.fullmatch(line)]
         rule = "|".join(["---"] * (rows[0].count("|") + 1))

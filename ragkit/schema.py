@@ -253,6 +253,7 @@ class SyncReport:
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()  # the new names of files that were renamed; nothing is read for them
+    moved_from: tuple[str, ...] = ()  # and their old ones, in the same order
     unchanged: int = 0
     failed: tuple[Failure, ...] = ()
     conflicts: tuple[Conflict, ...] = ()

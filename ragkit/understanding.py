@@ -31,6 +31,9 @@ _TOGETHER = 0.6  # of its own share of words that a short question keeps beside 
 # Of the documents in the other language: from here on a question that finds nothing is translated. In a library
 # of both it would cost every question that the documents do not answer a call of the model.
 _MOSTLY = 0.6
+# ...and from here on the language is the likely cause when nothing is found and nobody translates: where the
+# documents have text in the question's own language, it is more likely that they do not say it.
+_ALL_BUT = 0.95
 _LABEL = re.compile(
     r"^(?:改写后的?问题|独立问题|完整问题|问题|改写|翻译|译文|(?:rewritten |stand-?alone )?question|translation)\s*[:：]\s*",
     re.I,
@@ -92,7 +95,7 @@ def find(
             better = Found(*look(translated), translated)
             if better.verdict == "answer" or (better.verdict == "weak" and found.verdict == "refuse"):
                 return better
-    if complete is None and shares[other] >= _MOSTLY and found.verdict == "refuse":
+    if complete is None and shares[other] >= _ALL_BUT and found.verdict == "refuse":
         return Found(found.retrieval, found.verdict, found.searched, other_language=True)
     return found
 

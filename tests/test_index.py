@@ -64,6 +64,7 @@ def test_a_rename_a_touch_and_a_copy_embed_nothing(engine: Engine, folder: Make)
     os.utime(docs / "b.md", (1, 1))
     report = engine.sync(docs)
     assert (report.added, report.moved, report.removed) == (("docs/copy.md",), ("docs/renamed.md",), ())
+    assert report.moved_from == ("docs/a.md",)
     assert report.unchanged == 1
     assert engine.embed() == 0
 

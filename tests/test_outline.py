@@ -37,3 +37,7 @@ def test_each_document_is_listed_with_its_headings_and_cited() -> None:
 def test_what_is_not_listed_is_counted() -> None:
     documents = [document(n, f"{n}.md") for n in range(3)]
     assert write(documents, [opening(0)], {}, "en")[0].endswith("... and 2 more.")
+
+
+def test_one_document_is_told_in_the_singular() -> None:
+    assert write([document(1, "a.md")], [], {}, "en")[0].startswith("The knowledge base holds 1 document:")

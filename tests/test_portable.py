@@ -15,7 +15,7 @@ import pytest
 
 from ragkit.config import Settings
 from ragkit.engine import Engine
-from ragkit.errors import LibraryTooNew, RagkitError, StoreError, UsageError
+from ragkit.errors import BrokenExport, LibraryTooNew, StoreError, UsageError
 from ragkit.migrations import MIGRATIONS
 from ragkit.portable import import_library
 from tests.fakes import WordEmbedding
@@ -182,8 +182,9 @@ def test_a_database_that_is_not_ours_or_not_sound_is_refused(
     exported: Path, tmp_path: Path, statement: str
 ) -> None:
     file = repack(exported, tmp_path / "bad.ragkit", database=changed(exported, tmp_path, statement))
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(BrokenExport) as caught:
         import_library(file, tmp_path / "there")
+    assert str(tmp_path) not in str(caught.value)
     assert caught.value.hint and not (tmp_path / "there").exists()
 
 
@@ -218,7 +219,9 @@ def test_a_file_that_is_cut_off_is_refused(exported: Path, tmp_path: Path, cut: 
     data = exported.read_bytes()
     broken = tmp_path / "cut.ragkit"
     broken.write_bytes(data[: len(data) - cut - 1])
-    with pytest.raises(RagkitError) as caught:
+    with pytest.raises(BrokenExport) as caught:
         import_library(broken, tmp_path / "there")
+    # An upload lies in a folder that its user has never heard of: it read as if that were his knowledge base.
+    assert "cut.ragkit" in str(caught.value) and str(tmp_path) not in str(caught.value)
     assert caught.value.hint and not (tmp_path / "there").exists()
     assert not list(tmp_path.glob(".import-*"))

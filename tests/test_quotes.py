@@ -120,6 +120,50 @@ def test_a_short_table_is_quoted_whole() -> None:
     assert shown(quote) == "| 假别 | 天数 |\n|---|---|\n| 年假 | 10 |\n| 病假 | 30 |"
 
 
+PEOPLE = "name | age | city\nAlice | 31 | Berlin\nBob | 42 | Paris\nCarla | 27 | Rome"
+
+
+def test_the_row_that_is_named_is_quoted_without_the_others() -> None:
+    """Of a whole spreadsheet the reader had to look for Bob himself."""
+    (quote,) = select("How old is Bob?", [hit(PEOPLE)], weights("How old is Bob?"))
+    assert (quote.header, quote.text) == ("name | age | city", "Bob | 42 | Paris")
+    assert shown(quote) == "| name | age | city |\n|---|---|---|\n| Bob | 42 | Paris |"
+    (quote,) = select("Which age and city?", [hit(PEOPLE)], weights("Which age and city?"))
+    assert quote.text == PEOPLE
+
+
+def test_a_heading_on_the_line_is_not_quoted_before_a_sentence_that_begins_with_it() -> None:
+    """It read "VectorStoreIndex. VectorStoreIndex computes"."""
+    for label in ("**Index.** ", "**Index**: ", "- **`Index`.** ", "Index: "):
+        assert quoted("What does Index do?", hit(f"{label}Index stores vectors.")) == [
+            "Index stores vectors."
+        ]
+    kept = "**Index.** Indexes are many."
+    assert quoted("What does Index do?", hit(kept)) == [kept]
+
+
+HOTELS = (
+    "3. Hotels\nThe limits below include tax.\nCity Limit per night\nBeijing, Shanghai CNY 600\n"
+    "Other cities CNY 400\nAbroad CNY 1,200\nThe hotel limit in Beijing is CNY 600 per night.\n"
+)
+
+
+def test_a_table_without_bars_is_quoted_whole_where_a_figure_is_asked_for() -> None:
+    """In a PDF a table is lines of text: the limit for every other city was left out."""
+    question = "How much can I spend on a hotel per night?"
+    first, *_ = select(question, [hit(HOTELS)], weights(question))
+    assert shown(first) == (
+        "City Limit per night\nBeijing, Shanghai CNY 600\nOther cities CNY 400\nAbroad CNY 1,200"
+    )
+    prose = "The town grew fast.\nIt had many people in 1990\nand more in 2000\nand so on."
+    assert all("\n" not in one for one in quoted("How many people were in the town?", hit(prose)))
+
+
+def test_a_number_before_a_line_makes_it_a_title_only_where_it_is_no_item() -> None:
+    assert "Hotels" not in quoted("hotels", hit(HOTELS))
+    assert quoted("tea", hit("We sell it.\n\n1. Green tea\n2. Coffee\n"))[0] == "Green tea"
+
+
 def test_a_row_of_a_long_table_comes_with_its_header() -> None:
     long = TABLE + "".join(f"| 第{n}种假 | {n} |\n" for n in range(100))
     (quote, *_) = select("病假有几天？", [hit(long)], weights("病假有几天？"))

@@ -39,6 +39,11 @@ def test_what_the_samples_do_not_hold_is_refused(library: Engine, case: dict[str
     assert library.ask(case["q"]).refused
 
 
+def test_an_answer_that_leaves_out_what_was_asked_is_a_weak_match(library: Engine) -> None:
+    answer = library.ask("XTuner 和 InternLM2 是什么关系？")  # no document says it
+    assert answer.weak or answer.refused
+
+
 @pytest.mark.parametrize("question", [*EXAMPLES["zh"], *EXAMPLES["en"]])
 def test_every_example_of_the_page_is_answered(library: Engine, question: str) -> None:
     answer = library.ask(question)

@@ -194,3 +194,11 @@ def test_sentences_of_a_part_count_in_the_whole() -> None:
 def test_one_chinese_character_makes_the_question_chinese() -> None:
     assert language("XTuner 是?") == "zh"
     assert language("What is XTuner?") == "en"
+
+
+def test_a_character_that_only_joins_two_names_is_no_term_of_a_question() -> None:
+    """It counted as much as a name does, so that an answer about one of the two was no weak match."""
+    terms = [token.term for token in analyse("XTuner 和 InternLM2 是什么关系？", query=True)]
+    assert "和" not in terms and {"xtuner", "internlm2", "关系"} <= set(terms)
+    assert [token.term for token in analyse("和", query=True)] == ["和"]
+    assert "和" in [token.term for token in analyse("XTuner 和 InternLM2")]

@@ -137,6 +137,17 @@ def test_without_a_model_a_question_in_another_language_is_told_so(
     assert other.refused and not other.other_language
 
 
+def test_what_documents_of_both_languages_do_not_say_is_not_put_down_to_the_language(
+    engine: Engine, folder: Callable[..., Path]
+) -> None:
+    """How many people live on the moon was to be asked in English, where the documents were mostly English."""
+    english = {name: f"{text} " + "The office opens at nine. " * 40 for name, text in ENGLISH.items()}
+    engine.sync(folder(**english, **CHINESE))
+    assert 0.6 <= engine.spoken()["en"] < 0.95
+    answer = engine.ask("月球上有多少人？")
+    assert answer.refused and not answer.other_language
+
+
 def test_a_model_translates_the_question_and_answers_in_its_language(
     settings: Settings, folder: Callable[..., Path]
 ) -> None:

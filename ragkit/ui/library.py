@@ -167,13 +167,17 @@ class Library:
         yield from self.job(work, desk, strings)
 
     def row(self, desk: Desk, event: gr.EventData, request: gr.Request) -> Iterator[Painted]:
-        """Delete a document or read it again; the browser names it by its id."""
+        """Delete a document or read it again; the browser names it by its id, and those that could not be read
+        together."""
         strings = self._strings_for(request)
         action, number = sent(event, "action"), sent(event, "id")
         ids = [int(number)] if number.isdecimal() else []
 
         def work(engine: Engine, progress: OnProgress) -> SyncReport:
-            known = [row.id for row in engine.documents() if row.id in ids]
+            rows = engine.documents()
+            known = [row.id for row in rows if row.id in ids]
+            if action == "delete" and number == render_library.UNREAD:
+                return engine.remove([row.id for row in render_library.unread(rows)])
             if action == "delete":
                 return engine.remove(known)
             return engine.reread(known, progress=progress, cancel=desk.cancel)

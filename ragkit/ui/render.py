@@ -19,7 +19,7 @@ from ragkit.config import ASSETS
 from ragkit.readers import page_kind
 from ragkit.schema import Answer, Hit, Span
 from ragkit.text import analyse
-from ragkit.ui.plain import signs
+from ragkit.ui.plain import Sign, signs, without
 from ragkit.ui.strings import Strings
 
 # A passage whose first mark stands later, or on a later line, is shown from shortly before the mark.
@@ -336,7 +336,7 @@ def merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def passage(
-    text: str, marks: Sequence[Mark], kind: Literal["cited", "term"], hidden: Sequence[Span] = ()
+    text: str, marks: Sequence[Mark], kind: Literal["cited", "term"], hidden: Sequence[Sign] = ()
 ) -> str:
     """A passage with its marks, without what is `hidden`. What stands long before the first mark is folded until the
     card is open."""
@@ -354,7 +354,7 @@ def _lead(text: str, first: int) -> int:
     return stop + 1 if stop >= 0 else near
 
 
-def _marked(text: str, marks: Sequence[Mark], low: int, high: int, kind: str, hidden: Sequence[Span]) -> str:
+def _marked(text: str, marks: Sequence[Mark], low: int, high: int, kind: str, hidden: Sequence[Sign]) -> str:
     parts: list[str] = []
     at = low
     for mark in marks:
@@ -371,12 +371,6 @@ def _marked(text: str, marks: Sequence[Mark], low: int, high: int, kind: str, hi
     return "".join([*parts, _shown(text, at, high, hidden)])
 
 
-def _shown(text: str, low: int, high: int, hidden: Sequence[Span]) -> str:
+def _shown(text: str, low: int, high: int, hidden: Sequence[Sign]) -> str:
     """A stretch, escaped, with blank lines squeezed: a card is narrow."""
-    kept: list[str] = []
-    for start, end in hidden:
-        if low < end and start < high:
-            kept.append(text[low : max(low, start)])
-            low = min(end, high)
-    kept.append(text[low:high])
-    return escape(re.sub(r"[ \t]*\n\s*", "\n", "".join(kept)))
+    return escape(re.sub(r"[ \t]*\n\s*", "\n", without(text, low, high, hidden)))

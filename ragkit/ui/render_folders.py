@@ -5,7 +5,7 @@ Pure functions. Buttons carry an action and an id, never a path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
@@ -82,8 +82,9 @@ def looking(label: str, strings: Strings) -> str:
 
 def changes(report: SyncReport, label: str, strings: Strings, *, mostly_gone: bool) -> str:
     """What a sync would do, with names, and the buttons to do it or not."""
+    renamed = dict(zip(report.moved, report.moved_from, strict=True))
     told = "".join(
-        _names(strings(f"changes_{key}", n=len(sources)), sources)
+        _names(strings(f"changes_{key}", n=len(sources)), sources, renamed)
         for key, sources in (
             ("added", report.added),
             ("updated", report.updated),
@@ -112,8 +113,13 @@ def changes(report: SyncReport, label: str, strings: Strings, *, mostly_gone: bo
     )
 
 
-def _names(title: str, sources: Sequence[str]) -> str:
-    """The first few, below the root that all of them have in common."""
-    names = "".join(f"<li>{escape(source.partition('/')[2])}</li>" for source in sources[:MOST_LISTED])
+def _names(title: str, sources: Sequence[str], renamed: Mapping[str, str]) -> str:
+    """The first few, below the root that all of them have in common; before a new name the old one."""
+
+    def told(source: str) -> str:
+        both = (renamed[source], source) if source in renamed else (source,)
+        return " → ".join(escape(one.partition("/")[2]) for one in both)
+
+    names = "".join(f"<li>{told(source)}</li>" for source in sources[:MOST_LISTED])
     more = len(sources) - MOST_LISTED
     return f"<p>{escape(title)}</p><ul>{names}{f'<li>+ {more}</li>' if more > 0 else ''}</ul>"

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ragkit.readers import shown_formats
+from ragkit.scan import UPLOADS
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
 from ragkit.ui import render_folders, render_job
 from ragkit.ui.pace import rate, remaining
@@ -22,6 +23,7 @@ from ragkit.ui.table import Page, View, page_of
 
 ICON_LIST: Final = "M9 6h11M9 12h11M9 18h11M4.5 6h.01M4.5 12h.01M4.5 18h.01"
 _MAX_LISTED: Final = 8  # failures and conflicts shown by name; the table has them all
+UNREAD: Final = "unread"  # stands for the ids of all documents that could not be read
 _COLUMNS: Final = (
     ("name", ""),
     ("state", ""),
@@ -72,7 +74,7 @@ def documents(
     if view.words.strip():
         count += " · " + strings("documents_found", n=page.found)
     return (
-        f'{_queue(waiting, strings, paused=paused)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
+        f'{_queue(waiting, strings, paused=paused)}{_unread(len(unread(rows)), strings)}<div class="docs-frame"><table class="docs"><caption>{escape(count)}</caption><thead><tr>{head}'
         f'<th scope="col"><span class="hidden-text">{escape(strings("column_actions"))}</span></th></tr></thead>'
         f"<tbody>{body}</tbody></table>{none}{_pager(page, strings)}</div>"
     )
@@ -116,17 +118,43 @@ def _queue(waiting: int, strings: Strings, *, paused: bool) -> str:
     )
 
 
+def unread(rows: Sequence[Document]) -> list[Document]:
+    """Those that failed and say nothing at all; one whose earlier version still answers is not among them."""
+    return [row for row in rows if row.state == "failed" and not row.chunks]
+
+
+def _unread(count: int, strings: Strings) -> str:
+    """How many could not be read, and the button to be rid of them; nothing where there is none."""
+    if not count:
+        return ""
+    label, confirm = strings("unread_delete"), strings("unread_delete_confirm", n=count)
+    return (
+        f'<div class="job queue" role="status"><div class="job-body"><p>{escape(strings("unread_count", n=count))}</p></div>'
+        f'<button type="button" class="plain" data-action="delete" data-id="{UNREAD}" data-confirm="{escape(confirm)}" '
+        f'title="{escape(label)}">{escape(label)}</button></div>'
+    )
+
+
 def _row(row: Document, strings: Strings, *, semantic: bool) -> str:
     name = PurePosixPath(row.source).name
+    folder = folder_of(row)
+    place = f'<span class="doc-folder">{escape(folder)}/</span>' if folder else ""
     unread = row.state == "queued" or (row.state == "parsing" and not row.chars)
     size_told, seconds = ("–", "–") if unread else (size(row.size_bytes), _duration(row.seconds))
     read_at = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
-    return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{escape(name)}</div>{_notes(row, strings)}</td>
+    return f"""<tr><td class="doc-name"><div title="{escape(row.source)}">{place}{escape(name)}</div>{_notes(row, strings)}</td>
 <td class="doc-state">{_pill(row, strings, semantic=semantic)}</td>
 <td class="num" data-label="{escape(strings("column_chunks"))}">{row.chunks or "–"}</td><td class="num wide">{row.pages or "–"}</td>
 <td class="num">{size_told}</td>
 <td class="num wide" title="{read_at}">{seconds}</td>
-<td class="doc-actions">{_action("chunks", ICON_LIST, row, name, strings) if row.chunks else ""}{_action("reread", ICON_AGAIN, row, name, strings)}{_action("delete", ICON_BIN, row, name, strings)}</td></tr>"""
+<td class="doc-actions">{_action("chunks", ICON_LIST, row, strings) if row.chunks else ""}{_action("reread", ICON_AGAIN, row, strings)}{_action("delete", ICON_BIN, row, strings)}</td></tr>"""
+
+
+def folder_of(row: Document) -> str:
+    """The folder that tells a document from others of its name: below what was dropped, or with the folder that is
+    mirrored."""
+    folder = str(PurePosixPath(row.path if row.root == UPLOADS.id else row.source).parent)
+    return "" if folder == "." else folder
 
 
 def _notes(row: Document, strings: Strings) -> str:
@@ -169,7 +197,8 @@ def _pill(row: Document, strings: Strings, *, semantic: bool) -> str:
     return f'<span class="pill {state}">{escape(strings(f"status_{state}"))}</span>'
 
 
-def _action(action: str, drawing: str, row: Document, name: str, strings: Strings) -> str:
+def _action(action: str, drawing: str, row: Document, strings: Strings) -> str:
+    name = "/".join(filter(None, (folder_of(row), PurePosixPath(row.source).name)))
     label = escape(strings(f"{action}_name", name=name))
     confirm = f' data-confirm="{escape(strings("delete_confirm", name=name))}"' if action == "delete" else ""
     return (

@@ -11,7 +11,7 @@ from ragkit.calibration import MarkedQuestion
 from ragkit.explain import ExplainedChunk, Explanation
 from ragkit.gate import Calibration, Thresholds
 from ragkit.readers import page_kind
-from ragkit.ui.plain import signs
+from ragkit.ui.plain import signs, without
 from ragkit.ui.render import ICON_ALERT, ICON_CLOSE, ICON_SEARCH, Mark, icon, passage, term_spans
 from ragkit.ui.strings import Strings
 
@@ -100,7 +100,7 @@ def _row(rank: int, chunk: ExplainedChunk, told: Explanation, strings: Strings, 
     hit = chunk.hit
     page = strings(page_kind(hit.source), n=hit.page) if hit.page else ""
     where = " · ".join(filter(None, (PurePosixPath(hit.source).name, page, " › ".join(hit.heading))))
-    text = " ".join(hit.text.split())[:_SNIPPET]
+    text = " ".join(without(hit.text, 0, len(hit.text), signs(hit)).split())[:_SNIPPET]
     marks = [Mark(*span) for span in term_spans(told.searched, text)]
     score = "–" if hit.rerank is None else f"{hit.rerank:.3f}"
     rerank = f'<td class="num">{score}</td>' if reranked else ""
@@ -110,7 +110,7 @@ def _row(rank: int, chunk: ExplainedChunk, told: Explanation, strings: Strings, 
         f'<tr class="{"used" if chunk.number and not refused else ""}"><td class="num">{rank}</td><td class="num">{hit.score:.3f}</td>'
         f'<td class="num">{_leg(chunk.lexical_rank, hit.lexical)}</td><td class="num">{_leg(chunk.dense_rank, hit.dense)}</td>{rerank}'
         f"<td>{escape(fate)}</td>"
-        f'<td class="try-passage"><b title="{escape(hit.source)}">{escape(where)}</b>{passage(text, marks, "term", signs(hit) if text == hit.text else ())}</td></tr>'
+        f'<td class="try-passage"><b title="{escape(hit.source)}">{escape(where)}</b>{passage(text, marks, "term")}</td></tr>'
     )
 
 

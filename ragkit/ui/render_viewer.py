@@ -12,6 +12,7 @@ from typing import Final
 from ragkit.readers import page_kind
 from ragkit.schema import Box, Document, Hit
 from ragkit.store import StoredChunk
+from ragkit.ui.plain import Sign, signs_of, within, without
 from ragkit.ui.render import ICON_ALERT, ICON_CLOSE, icon, merge
 from ragkit.ui.strings import Strings
 from ragkit.viewing import View
@@ -22,12 +23,14 @@ ICON_FORTH: Final = "M9 5l7 7-7 7"
 ICON_FETCH: Final = "M12 4v11m0 0l-4-4m4 4l4-4M5 20h14"
 
 
-def document(place: str, hit: Hit, shown: View, strings: Strings) -> str:
-    """The dialog with one page or window; `place` is what the buttons send back."""
-    name = PurePosixPath(hit.source).name
+def document(place: str, hit: Hit, shown: View, strings: Strings, hidden: Sequence[Sign] = ()) -> str:
+    """The dialog with one page or window, without the signs `hidden` of the whole text; `place` is what the buttons
+    send back."""
+    source = shown.document.source  # what it is called now; the passage may be older
+    name = PurePosixPath(source).name
     kind = page_kind(hit.source) if shown.image is not None else "part"
     at = strings(f"view_{kind}", n=shown.number, total=shown.count)
-    body = _page(shown, f"{name}, {at}") if shown.image is not None else _text(shown)
+    body = _page(shown, f"{name}, {at}") if shown.image is not None else _text(shown, hidden)
     note = strings.error(shown.trouble) if shown.trouble else ""
     if shown.image is not None and not shown.marks and shown.number == hit.page:
         note = strings("view_unmarked")
@@ -40,18 +43,24 @@ def document(place: str, hit: Hit, shown: View, strings: Strings) -> str:
         f'<button type="button" class="tool" data-action="download" data-id="{escape(place)}" '
         f'title="{escape(strings("view_download"))}" aria-label="{escape(strings("view_download"))}">{icon(ICON_FETCH)}</button>'
     )
-    head = f'<h2 id="view-name" title="{escape(hit.source)}">{escape(name)}</h2>'
+    head = f'<h2 id="view-name" title="{escape(source)}">{escape(name)}</h2>'
     told = f'<p class="view-note">{icon(ICON_ALERT, 16)} {escape(note)}</p>' if note else ""
     return _dialog(f"{head}<div class='view-steps'>{steps}</div>{fetch}", told + body, strings)
 
 
-def chunks(row: Document, all_chunks: Sequence[StoredChunk], page: int, strings: Strings) -> str:
-    """The dialog with the passages that a document was cut into, CHUNKS a page."""
+def chunks(
+    row: Document,
+    all_chunks: Sequence[StoredChunk],
+    page: int,
+    strings: Strings,
+    hidden: Sequence[Sign] = (),
+) -> str:
+    """The dialog with the passages that a document was cut into, CHUNKS a page, without its signs `hidden`."""
     pages = max(1, math.ceil(len(all_chunks) / CHUNKS))
     page = min(max(1, page), pages)
     first = CHUNKS * (page - 1)
     items = "".join(
-        _chunk(first + n, one, strings) for n, one in enumerate(all_chunks[first : first + CHUNKS], 1)
+        _chunk(first + n, one, strings, hidden) for n, one in enumerate(all_chunks[first : first + CHUNKS], 1)
     )
     at = strings("chunks_count", n=len(all_chunks))
     steps = ""
@@ -67,13 +76,18 @@ def chunks(row: Document, all_chunks: Sequence[StoredChunk], page: int, strings:
     return _dialog(head, f'<ol class="chunks" start="{first + 1}">{items}</ol>', strings)
 
 
-def _chunk(number: int, one: StoredChunk, strings: Strings) -> str:
+def _chunk(number: int, one: StoredChunk, strings: Strings, hidden: Sequence[Sign]) -> str:
     page = strings(page_kind(one.source), n=one.page) if one.page else ""
     where = " · ".join(
         filter(None, (page, " › ".join(one.heading), strings("chunks_place", start=one.start, end=one.end)))
     )
-    lead = f'<div class="chunk-lead">{escape(one.lead)}</div>' if one.lead else ""
-    return f'<li><div class="src-where">{number} · {escape(where)}</div>{lead}<div class="chunk-text">{escape(one.text)}</div></li>'
+    text = without(one.text, 0, len(one.text), within(hidden, one.start, one.end)).strip("\n")
+    lead = (
+        f'<div class="chunk-lead">{escape(without(one.lead, 0, len(one.lead), signs_of(one.lead, one.source)))}</div>'
+        if one.lead
+        else ""
+    )
+    return f'<li><div class="src-where">{number} · {escape(where)}</div>{lead}<div class="chunk-text">{escape(text)}</div></li>'
 
 
 def trouble(text: str, strings: Strings) -> str:
@@ -118,10 +132,16 @@ def _mark(box: Box, width: int, height: int) -> str:
     return f'<i style="left:{left:.2f}%;top:{top:.2f}%;width:{wide:.2f}%;height:{tall:.2f}%"></i>'
 
 
-def _text(shown: View) -> str:
+def _text(shown: View, hidden: Sequence[Sign]) -> str:
+    own = within(hidden, shown.start, shown.start + len(shown.text))
+
+    def words(low: int, high: int) -> str:
+        return escape(without(shown.text, low, high, own))
+
     parts: list[str] = []
     at = 0
     for start, end in merge(shown.spans):
-        parts += [escape(shown.text[at:start]), f'<mark class="cited">{escape(shown.text[start:end])}</mark>']
+        marked = words(start, end)
+        parts += [words(at, start), f'<mark class="cited">{marked}</mark>' if marked else ""]
         at = end
-    return f'<div class="view-text">{"".join(parts)}{escape(shown.text[at:])}</div>'
+    return f'<div class="view-text">{"".join(parts)}{words(at, len(shown.text))}</div>'

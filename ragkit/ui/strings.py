@@ -1,10 +1,12 @@
 """Every visible string, in English and in Chinese, and the choice between them. Knows no Gradio.
 
-A key stands in both tables (a test holds that), with the same {placeholders}.
+A key stands in both tables (a test holds that), with the same {placeholders}. A count
+has its word beside it in both its forms: "{n} {n:file|files}".
 """
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from typing import Final
 
@@ -68,7 +70,7 @@ _EN: Final = {
     "writing": "Reading the sources…",
     "source": "Source {n}",
     "show_sources": "Sources · {n}",
-    "earlier": "Show {n} earlier messages",
+    "earlier": "Show {n} earlier {n:message|messages}",
     "note_weak": "Weak match: the passages fit your question only loosely. Please check them.",
     "note_stopped": "The answer ended here, because another model was chosen. Ask again.",
     "mode": "Answer",
@@ -118,7 +120,7 @@ _EN: Final = {
     "score_fused": "Words and meaning, fused",
     "score_rerank": "Reranker",
     "score_absent": "off, or not listed by it",
-    "coverage_files": "Answered from {done} of {total} files; the others still wait to be read.",
+    "coverage_files": "Answered from {done} of {total} {total:file; it still waits|files; the others still wait} to be read.",
     "coverage": "Vectors are there for {percent} % of the passages so far; the rest is found by its words.",
     # Knowledge base
     "chatbot.copy_message": "Copy",
@@ -140,6 +142,8 @@ _EN: Final = {
     "error_store_error": "The knowledge base cannot be used.",
     "error_library_busy": "Another process is writing to this knowledge base. Try again when it has finished.",
     "error_library_too_new": "This knowledge base was written by a newer ragkit. Update ragkit.",
+    "error_broken_export": "The chosen file is damaged, or was not exported by ragkit. Nothing was changed. Export "
+    "that knowledge base once more, or copy the file again, and import it then.",
     "error_model_error": "The language model cannot be used.",
     "error_generation_error": "The language model failed while it was answering. Try again.",
     "error_usage_error": "This cannot be done.",
@@ -267,6 +271,7 @@ _ZH: Final = {
     "error_store_error": "无法使用该知识库。",
     "error_library_busy": "另一个进程正在写入该知识库，请等它结束后再试。",
     "error_library_too_new": "该知识库由更新版本的 ragkit 写成，请先升级 ragkit。",
+    "error_broken_export": "所选文件已损坏，或者不是 ragkit 导出的文件。没有改动任何内容。请重新导出那个知识库，或重新复制该文件，然后再导入。",
     "error_model_error": "无法使用语言模型。",
     "error_generation_error": "语言模型在回答时出错，请重试。",
     "error_usage_error": "无法完成该操作。",
@@ -302,6 +307,16 @@ TABLES: Final[dict[Language, dict[str, str]]] = {
 }
 
 
+class _Counting(string.Formatter):
+    """str.format, and "{n} {n:file|files}": the first form for 1, the second for every other number."""
+
+    def format_field(self, value: object, format_spec: str) -> str:
+        one, bar, many = format_spec.partition("|")
+        if not bar:
+            return str(super().format_field(value, format_spec))
+        return one if str(value) == "1" else many
+
+
 class Strings:
     """The strings of one language: `strings("source", n=3)`."""
 
@@ -311,7 +326,7 @@ class Strings:
 
     def __call__(self, key: str, **values: object) -> str:
         text = self._table[key]
-        return text.format(**values) if values else text
+        return _Counting().vformat(text, (), values) if values else text
 
     def error(self, code: str) -> str:
         """Say what an error means and what to do, by its code."""

@@ -13,7 +13,7 @@ EN: Final = {
     "folders_title": "Folders of this computer",
     "watch_starting": "being looked at",
     "watch_mirrored": "up to date",
-    "watch_held": "{n} files are gone at once; nothing is forgotten yet",
+    "watch_held": "{n} {n:file is|files are} gone at once; nothing is forgotten yet",
     "watch_missing": "not there; nothing is removed",
     "watch_failed": "could not be synced: {error}",
     "watch_known": "in the knowledge base",
@@ -22,8 +22,8 @@ EN: Final = {
     "folder_check_name": "Check {name} for changes",
     "folder_forget": "Remove them",
     "folder_forget_name": "Remove the files that are gone from {name}",
-    "folder_forget_confirm": "{n} files are gone from “{name}”, most of what it held. "
-    "Remove them from the knowledge base?",
+    "folder_forget_confirm": "{n} {n:file is|files are} gone from “{name}”, most of what it held. "
+    "Remove {n:it|them} from the knowledge base?",
     "changes_looking": "Looking for changes in {name}…",
     "changes_title": "Changes in {name}",
     "changes_none": "Nothing has changed in {name}.",

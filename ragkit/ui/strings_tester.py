@@ -19,7 +19,7 @@ EN: Final = {
     "try_good": "It should be answered",
     "try_bad": "It should be refused",
     "try_terms": "Looked for",
-    "try_term": "weight {idf}, in {n} passages",
+    "try_term": "weight {idf}, in {n} {n:passage|passages}",
     "try_words_only": "Ranked by words alone.",
     "try_both": "Ranked by words and meaning.",
     "try_nothing": "No passage holds any of these words.",

@@ -17,6 +17,7 @@ from ragkit.ui import render, render_viewer
 from ragkit.ui.boot import Boot
 from ragkit.ui.chat import Conversation
 from ragkit.ui.events import AT_ONCE, html, sent
+from ragkit.ui.plain import signs_of
 from ragkit.ui.strings import Strings
 from ragkit.viewing import view
 
@@ -63,7 +64,10 @@ class Viewer:
         try:
             engine = self._boot.engine(0)
             document = engine.document(int(found[1]))
-            return render_viewer.chunks(document, engine.chunks(document.id), int(found[2] or 1), strings)
+            # Of the whole text: a passage may begin within a block of code.
+            hidden = signs_of(engine.text(document.id), document.source)
+            all_chunks = engine.chunks(document.id)
+            return render_viewer.chunks(document, all_chunks, int(found[2] or 1), strings, hidden)
         except RagkitError as error:
             return render_viewer.trouble(strings.error(error.code), strings)
 
@@ -77,10 +81,12 @@ class Viewer:
         try:
             document, hit, spans = self._find(conversation, found)
             page = int(found[3]) if found[3] else None
-            shown = view(self._boot.engine(0), document, spans, hit.page, page)
+            engine = self._boot.engine(0)
+            shown = view(engine, document, spans, hit.page, page)
+            hidden = signs_of(engine.text(document.id), document.source)
         except RagkitError as error:
             return render_viewer.trouble(strings.error(error.code), strings)
-        return render_viewer.document(f"{found[1]}-{found[2]}", hit, shown, strings)
+        return render_viewer.document(f"{found[1]}-{found[2]}", hit, shown, strings, hidden)
 
     def fetch(self, conversation: Conversation, event: gr.EventData) -> Any:
         """Lay the original out for the browser to fetch: a copy, since nothing in the library is served itself."""

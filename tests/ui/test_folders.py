@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 
 from ragkit.config import Settings
-from ragkit.ui import render_folders
+from ragkit.ui import render_folders, render_library
 from ragkit.ui.boot import Boot
 from ragkit.ui.folders import Folders, offered
 from ragkit.ui.library import Desk, Library
@@ -75,6 +75,20 @@ def test_a_job_that_finds_nothing_to_add_leaves_the_report_of_the_one_that_did(b
     """A generator that yields nothing blanks its outputs: the report of a dropped folder was gone at once."""
     library = Library(boot, lambda _: EN, lambda strings, view: "", "log")
     assert list(library.add(Desk(), REQUEST)) == [(gr.skip(), gr.skip())]
+
+
+def test_all_that_could_not_be_read_goes_in_one_go_and_nothing_else(boot: Boot, folder: Make) -> None:
+    docs = folder(**{"x.pdf": "no pdf", "y.pdf": "none either", "good.md": "丙。"})
+    boot.engine().sync(docs)
+    (docs / "good.md").write_bytes(b"")  # fails now; what it said before still answers
+    boot.engine().sync(docs)
+    failed = {one.path for one in boot.engine().documents() if one.state == "failed"}
+    assert failed == {"x.pdf", "y.pdf", "good.md"}
+    library = Library(boot, lambda _: EN, lambda strings, view: "", "log")
+    list(library.row(Desk(), event(action="reread", id=render_library.UNREAD), REQUEST))
+    assert len(sources(boot)) == 5
+    list(library.row(Desk(), event(action="delete", id=render_library.UNREAD), REQUEST))
+    assert sorted(sources(boot)) == ["docs/a.md", "docs/good.md", "docs/sub/<b>.md"]
 
 
 # ── Mirrored ──

@@ -88,7 +88,10 @@ def test_what_is_no_knowledge_base_and_no_name_is_said_and_nothing_changes(
     broken = tmp_path / "holiday.ragkit"
     broken.write_bytes(b"PK no library")
     page.locator("input[data-testid$=-upload-button]").set_input_files(broken)
-    expect(page.locator("#shelf-job .job.failed")).to_contain_text("holiday.ragkit")
+    failed = page.locator("#shelf-job .job.failed")
+    expect(failed).to_contain_text("holiday.ragkit")
+    expect(failed).to_contain_text("所选文件已损坏")
+    expect(failed).not_to_contain_text("/")
     page.fill("#shelf-new textarea, #shelf-new input", "../../etc")
     page.press("#shelf-new textarea, #shelf-new input", "Enter")
     expect(page.locator("#shelf-job .job.failed")).to_contain_text("etc")

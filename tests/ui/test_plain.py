@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragkit.schema import Hit
-from ragkit.ui.plain import signs
+from ragkit.schema import Document, Hit
+from ragkit.store import StoredChunk
+from ragkit.ui import render_viewer
+from ragkit.ui.plain import signs, signs_of, within, without
 from ragkit.ui.render import Mark, passage
+from ragkit.ui.strings import Strings
+from ragkit.viewing import View
 
 
 def hit(text: str, source: str = "docs/a.md", heading: tuple[str, ...] = ()) -> Hit:
@@ -30,7 +34,17 @@ def shown(one: Hit) -> str:
             "Run:\n\n```bash\npip install foo  # all of **it**\n```\n\nDone.",
             "Run:\npip install foo  # all of **it**\nDone.",
         ),
-        ("| a | b |\n|---|---|\n| 1 | 2 |", "| a | b |\n| 1 | 2 |"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "a · b\n1 · 2"),
+        ("|a|`x|y`|\n|-|-|\nnot a row | at all", "a·x|y\nnot a row | at all"),
+        (
+            "## The `--foo` **option**\n\nSet `**kwargs` in [`a_b_c`](u).",
+            "The --foo option\nSet **kwargs in a_b_c.",
+        ),
+        (
+            "An *important* and _odd_ a_b_c, 2 * 3 * 4, __init__, \\*so\\*",
+            "An important and odd a_b_c, 2 * 3 * 4, __init__, *so*",
+        ),
+        ("* one\n* two *a*", "* one\n* two a"),
         ("2 ** 3 and #1 and a-b --- c", "2 ** 3 and #1 and a-b --- c"),
     ],
 )
@@ -57,7 +71,36 @@ def test_a_mark_over_signs_marks_the_words() -> None:
 @given(st.text(alphabet="Z #*`|-[]()\n~!:", max_size=60))
 def test_stretches_are_in_order_apart_and_inside(text: str) -> None:
     found = signs(hit(text))
-    edges = [edge for span in found for edge in span]
+    edges = [edge for one in found for edge in (one.start, one.end)]
     assert edges == sorted(edges) and all(0 <= edge <= len(text) for edge in edges)
-    hidden = "".join(text[low:high] for low, high in found)
+    hidden = "".join(text[one.start : one.end] for one in found)
     assert text.count("Z") - shown(hit(text)).count("Z") == hidden.count("Z")
+
+
+TEXT = "# Head\n\nUse `pip` **now**.\n\n```sh\n# a comment\n\n# another\n```\n\n| a | b |\n|---|---|\n"
+
+
+@given(st.integers(0, len(TEXT)), st.integers(0, len(TEXT)))
+def test_a_stretch_of_a_text_is_shown_as_it_is_in_the_whole(low: int, high: int) -> None:
+    low, high = sorted((low, high))
+    hidden = signs_of(TEXT, "a.md")
+    own = within(hidden, low, high)
+    assert without(TEXT[low:high], 0, high - low, own) == without(TEXT, low, high, hidden)
+
+
+def test_the_viewer_shows_words_and_marks_them_in_the_right_place() -> None:
+    """Number signs, backticks and bars stood in the document; and a comment within code is no heading."""
+    document = Document(1, "r", "a.md", "docs/a.md", "ready", 1, 1, None, None, "", 0.0, 0.0)
+    start, end = TEXT.index("Use"), TEXT.index("now") + 5
+    hidden = signs_of(TEXT, document.source)
+    shown_from = 2  # a window that begins within a heading
+    window = View(document, 1, 1, shown_from, TEXT[shown_from:], ((start - 2, end - 2),))
+    html = render_viewer.document("t-1", hit(TEXT), window, Strings("en"), hidden)
+    assert (
+        '>Head\n\n<mark class="cited">Use pip now</mark>.\n\n# a comment\n\n# another\n\na · b\n</div>'
+        in html
+    )
+    at = TEXT.index("# another")
+    chunk = StoredChunk(1, 1, "docs/a.md", "", None, (), at, len(TEXT), TEXT[at:], "", "| c | d |\n")
+    html = render_viewer.chunks(document, [chunk], 1, Strings("en"), hidden)
+    assert '<div class="chunk-text"># another\n\na · b</div>' in html and ">c · d" in html

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ragkit.schema import Answer, Citation, Conflict, Coverage, Document, Failure, Hit, Progress, SyncReport
-from ragkit.ui import render, render_folders, render_library
+from ragkit.ui import render, render_folders, render_library, render_viewer
 from ragkit.ui.strings import Strings
+from ragkit.ui.table import View as TableView
+from ragkit.viewing import View
 
 EN, ZH = Strings("en"), Strings("zh")
 HOSTILE = "<script>alert('${document.title}')</script>\"&{{value}}"
@@ -198,9 +200,50 @@ def test_a_failed_document_says_why_in_the_language_of_the_page() -> None:
     assert "protected by a password" in render_library.documents([broken], EN, semantic=False)
 
 
+def test_what_could_not_be_read_can_be_removed_in_one_go() -> None:
+    failed = [row(id=n, state="failed", error_code="broken_file", chunks=0) for n in (1, 2)]
+    still_answers = row(id=3, state="failed", error_code="broken_file", chunks=4)
+    html = render_library.documents([*failed, still_answers, row()], EN, semantic=False)
+    assert "2 documents could not be read." in html and 'data-confirm="Remove the 2 documents' in html
+    assert "移除无法读取的 1 份文档" in render_library.documents(failed[:1], ZH, semantic=False)
+    assert "could not be read" not in render_library.documents([still_answers, row()], EN, semantic=False)
+
+
 def test_a_document_is_named_to_the_server_by_its_id_only() -> None:
     html = render_library.documents([row()], EN, semantic=False)
     assert set(re.findall(r'class="row-action[^>]* data-id="([^"]*)"', html)) == {"7"}
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_folders() -> None:
+    rows = [
+        row(id=1, path="a.md", source="uploads/a.md"),
+        row(id=2, path="2025/<b>/a.md", source="uploads/2025/<b>/a.md"),
+        row(id=3, root="r1", path="a.md", source="notes/a.md"),
+    ]
+    html = render_library.documents(rows, EN, semantic=False)
+    named = re.findall(r'<td class="doc-name"><div[^>]*>(.*?)</div>', html)
+    assert sorted(named) == [
+        '<span class="doc-folder">2025/&lt;b&gt;/</span>a.md',
+        '<span class="doc-folder">notes/</span>a.md',
+        "a.md",
+    ]
+    assert 'aria-label="Delete 2025/&lt;b&gt;/a.md"' in html and "“notes/a.md”" in html
+    only = render_library.documents(rows, EN, TableView(words="2025"), semantic=False)
+    assert only.count("<tr>") == 2  # with the head
+
+
+def test_a_renamed_file_is_told_with_both_names() -> None:
+    """The preview of changes had one name only, and the user had to guess of which file it was."""
+    report = SyncReport(moved=("docs/new<.md",), moved_from=("docs/sub/old.md",), added=("docs/b.md",))
+    html = render_folders.changes(report, "docs", EN, mostly_gone=False)
+    assert "<li>sub/old.md → new&lt;.md</li>" in html and "<li>b.md</li>" in html
+
+
+def test_a_passage_of_a_renamed_file_is_shown_under_the_new_name() -> None:
+    document = row(path="new.md", source="docs/new.md")
+    hit = Hit(1, 7, "docs/old.md", None, (), 0, 4, "Text", 1.0, None, None)
+    html = render_viewer.document("t-1", hit, View(document, 1, 1, 0, "Text", ((0, 4),)), EN)
+    assert ">new.md</h2>" in html and "old.md" not in html
 
 
 def test_a_hostile_file_name_is_escaped_in_text_and_attributes() -> None:
@@ -253,7 +296,8 @@ def test_ready_means_readable_with_numbers() -> None:
 def test_a_failed_file_says_whether_its_old_version_answers() -> None:
     failed = row(state="failed", error_code="broken_file", error="x")
     assert "之前的版本仍可回答问题" in render_library.documents([failed], ZH, semantic=False)
-    assert "之前的版本" not in render_library.documents([replace(failed, chunks=0)], ZH, semantic=False)
+    html = render_library.documents([replace(failed, chunks=0)], ZH, semantic=False)
+    assert "之前的版本" not in html.partition("<table")[2]
 
 
 def test_the_facts_tell_disk_replacement_and_mirrored_folders() -> None:

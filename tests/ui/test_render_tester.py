@@ -38,3 +38,17 @@ def test_the_thresholds_and_what_they_tell_are_shown() -> None:
     assert "they tell 1 of 2 right" in html and "<dd>0.40</dd>" in html and "<script" not in html
     assert html.count('class="wrong"') == html.count('class="right"') == 1
     assert 'data-action="again"' in html and "changed a good deal" in html
+
+
+def test_a_passage_of_several_lines_is_told_without_the_signs_of_its_markdown(
+    engine: Engine, folder: Callable[..., Path]
+) -> None:
+    """They were left out of passages of one line only."""
+    text = (
+        "# Leave\n\n## Days of `leave`\n\nTen **whole** days.\n\n| Kind | Days |\n|---|---|\n| sick | 3 |\n"
+    )
+    engine.sync(folder(**{"a.md": text}))
+    html = render_tester.explanation(engine.explain("How many whole days of leave?"), EN)
+    passage = html.partition('class="try-passage"')[2]
+    assert '<mark class="term">whole</mark> <mark class="term">days</mark>.' in passage
+    assert "Kind · <mark" in passage and not any(sign in passage for sign in ("**", "`", "|", "##"))

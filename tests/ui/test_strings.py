@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 import pytest
@@ -13,6 +14,12 @@ from ragkit.ui.strings import TABLES, Strings, choose
 
 def _placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+# A figure right before a word in the plural; dimensions and tokens of a model are never one.
+_COUNTED = re.compile(
+    r"\{(?:n|done|total|told|chars|documents|chunks)(?::,)?\} (?!files/)(?:\w+ )?\w+s\b|pages \{"
+)
 
 
 def _codes() -> list[str]:
@@ -33,6 +40,19 @@ def test_no_key_stands_in_two_parts_of_which_one_would_hide_the_other() -> None:
 @pytest.mark.parametrize("key", TABLES["en"])
 def test_a_string_has_the_same_placeholders_in_both_languages(key: str) -> None:
     assert _placeholders(TABLES["en"][key]) == _placeholders(TABLES["zh"][key])
+
+
+@pytest.mark.parametrize("key", TABLES["en"])
+def test_a_count_has_its_word_in_both_forms(key: str) -> None:
+    """The page said "1 documents" and "1 passages"."""
+    assert not _COUNTED.search(TABLES["en"][key])
+    assert "|" not in TABLES["zh"][key]
+
+
+def test_one_of_a_thing_is_told_in_the_singular() -> None:
+    told = [Strings("en")("shelf_documents", n=n, size="1 KB") for n in (0, 1, 21)]
+    assert told == ["0 documents · 1 KB", "1 document · 1 KB", "21 documents · 1 KB"]
+    assert Strings("zh")("shelf_documents", n=1, size="1 KB") == "1 份文档 · 1 KB"
 
 
 @pytest.mark.parametrize("code", _codes())
