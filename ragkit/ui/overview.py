@@ -71,6 +71,7 @@ class Overview:
             command=sync_command(self._boot.settings),
             privacy=self._privacy(strings),
             semantic=engine is not None and embeds(engine),
+            loading=engine is not None and engine.embedding.state in {"waiting", "loading"},
             replacement=replacement(engine) if engine else None,
             folders=folders(self._boot, strings),
         )

@@ -17,7 +17,7 @@ from ragkit.scan import UPLOADS
 from ragkit.schema import WAITING, Conflict, Coverage, Document, Failure, Progress, SyncReport
 from ragkit.ui import render_folders, render_job
 from ragkit.ui.pace import rate, remaining
-from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon
+from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, ICON_CLOSE, ICON_PAGES, icon, progress_bar
 from ragkit.ui.strings import Strings
 from ragkit.ui.table import Page, View, page_of
 
@@ -220,6 +220,7 @@ class About:
     replacement: tuple[str, float] | None = None  # the model that takes over, and how far it is, 0 to 1
     folders: Sequence[render_folders.Row] = ()  # that are or can be mirrored
     vectors_per_second: float | None = None
+    loading: bool = False  # the model that makes the vectors
 
 
 def about(facts: About, strings: Strings) -> str:
@@ -230,6 +231,11 @@ def about(facts: About, strings: Strings) -> str:
     if facts.semantic and facts.vectors_per_second and not coverage.complete:
         left = coverage.chunks - coverage.embedded
         vectors += " · " + remaining(left, facts.vectors_per_second, strings)
+    elif facts.loading:
+        vectors += " · " + strings("about_vectors_loading")
+    bar = ""
+    if facts.semantic and not coverage.complete and not facts.loading:
+        bar = progress_bar(coverage.embedded / coverage.chunks, strings("about_vectors"))
     rows = [
         (strings("about_documents"), str(len(facts.documents))),
         (strings("about_failed"), str(failed) if failed else ""),
@@ -243,7 +249,7 @@ def about(facts: About, strings: Strings) -> str:
         rows.append((strings("about_replacing", name=name), f"{share:.0%}"))
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows if value)
     formats = "".join(f"<li>{escape(suffix)}</li>" for suffix in shown_formats())
-    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>{render_folders.folders(facts.folders, strings)}
+    return f"""<aside class="about"><h2>{escape(strings("about_title"))}</h2><dl>{listed}</dl>{bar}{render_folders.folders(facts.folders, strings)}
 <h2>{escape(strings("about_formats"))}</h2><ul class="formats">{formats}</ul>
 <h2>{escape(strings("about_folder"))}</h2><code class="command">{escape(facts.command)}</code>
 <p>{escape(facts.privacy)}</p></aside>"""

@@ -325,8 +325,13 @@ def test_vectors_that_are_missing_are_told_with_the_time_that_they_take() -> Non
     facts = render_library.About([row()], Coverage(1, 900, 120), 0, "sync", "here", True)
     assert "120 / 900 · about 2 min left" in render_library.about(replace(facts, vectors_per_second=6.5), EN)
     assert "left" not in render_library.about(facts, EN)
+    assert 'value="13"' in render_library.about(facts, EN)
+    begins = render_library.about(replace(facts, loading=True), EN)
+    assert "120 / 900 · the model is loading" in begins and "<progress" not in begins
     whole = replace(facts, coverage=Coverage(1, 900, 900), vectors_per_second=6.5)
-    assert "left" not in render_library.about(whole, EN)
+    assert "left" not in render_library.about(whole, EN) and "<progress" not in render_library.about(
+        whole, EN
+    )
 
 
 def test_a_job_tells_its_rate_and_the_time_that_is_left() -> None:
