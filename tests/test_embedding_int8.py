@@ -16,6 +16,7 @@ import torch
 from transformers import BertConfig, BertModel, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
 from ragkit import embedding, embedding_int8, embedding_onnx
+from ragkit.config import REPOSITORY
 from ragkit.embedding_int8 import PACKAGES, PREFIX, kept_file
 from ragkit.embedding_records import BUNDLED, KNOWN, ModelRecord
 from ragkit.errors import ModelError
@@ -61,6 +62,12 @@ def test_without_the_packages_the_command_is_named(tmp_path: Path, monkeypatch: 
     wanted = " ".join(f"{name}=={version}" for name, version in PACKAGES.items())
     assert f"{sys.executable} -m pip install {wanted}" in caught.value.hint
     assert embedding.find("auto", tmp_path)[1] == BUNDLED
+
+
+@pytest.mark.parametrize("name", ["README.md", "README_zh-CN.md"])
+def test_the_readmes_name_the_versions_that_the_error_does(name: str) -> None:
+    wanted = "pip install " + " ".join(f"{name}=={version}" for name, version in PACKAGES.items())
+    assert f"`{wanted}`" in (REPOSITORY / name).read_text(encoding="utf-8")
 
 
 def test_once_the_file_is_made_only_the_runtime_is_needed(
