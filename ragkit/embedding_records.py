@@ -359,7 +359,7 @@ def _unsaid(folder: Path, message: str) -> ModelError:
     )
     shown = asdict(replace(example, languages=("zh", "en")))
     text = json.dumps(
-        {k: v for k, v in shown.items() if k not in ("revision", "licence")}, ensure_ascii=False
+        {k: v for k, v in shown.items() if k not in ("revision", "licence", "backend")}, ensure_ascii=False
     )
     return ModelError(
         message,
