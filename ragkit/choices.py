@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from ragkit import embedding_records, models, profiles
+from ragkit import embedding_int8, embedding_records, models, profiles
 from ragkit.config import Settings
 from ragkit.embedding_records import BUNDLED, KNOWN, ModelRecord
 from ragkit.errors import ModelError, RagkitError
@@ -113,13 +113,18 @@ def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
 @dataclass(frozen=True, slots=True)
 class EmbeddingChoice:
     """An embedding model, or none. `where` is what the settings say of it; `record` is None for "off", and where
-    `problem` says why it cannot be used."""
+    `problem` says why it cannot be used. `install` is the command that brings what it needs."""
 
     where: str
     record: ModelRecord | None = None
     here: bool = True
     size_bytes: int = 0  # about, of a download
     problem: str = ""
+    install: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return self.here and not self.problem and not self.install
 
     @property
     def id(self) -> str:
@@ -141,9 +146,20 @@ def embeddings(settings: Settings) -> list[EmbeddingChoice]:
     known = [record.name for record in KNOWN if record != BUNDLED]
     folders = sorted((settings.data_dir / "models").glob("*/"))
     own = [embedding_records.folder_name(folder) for folder in folders if models.embeds(folder)]
-    named = [] if settings.embedding in ("auto", "off", *known) else [settings.embedding]
+    chosen = settings.embedding.removeprefix(embedding_int8.PREFIX)
+    named = [] if chosen in ("auto", "off", *known) else [chosen]
     listed = [EmbeddingChoice("auto", BUNDLED), EmbeddingChoice("off")]
-    return listed + [_embedding(name, settings) for name in dict.fromkeys([*named, *own, *known])]
+    listed += [_embedding(name, settings) for name in dict.fromkeys([*named, *own, *known])]
+    install = embedding_int8.command() if embedding_int8.lacking() else ""
+    return [either for choice in listed for either in (choice, *_int8(choice, install))]
+
+
+def _int8(choice: EmbeddingChoice, install: str) -> list[EmbeddingChoice]:
+    """A model on this machine in int8."""
+    if not choice.here or choice.record is None:
+        return []
+    record = replace(choice.record, backend="onnx-int8")
+    return [EmbeddingChoice(embedding_int8.PREFIX + choice.where, record, install=install)]
 
 
 def _embedding(name: str, settings: Settings) -> EmbeddingChoice:

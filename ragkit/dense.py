@@ -60,7 +60,8 @@ class Dense:
                 try:
                     self._begin(self._load(self._where), store)
                 except RagkitError as error:
-                    self.fail(error)
+                    if not self._stay(error, store):
+                        self.fail(error)
             return self.answering is not None
 
     def would_read(self, question: str, store: Store) -> bool:
@@ -103,7 +104,8 @@ class Dense:
             if target is None:
                 return
             self.answering, self.next = target, None
-            self.status = _ready(target)
+            # What kept the model from loading that was asked for is still so.
+            self.status = replace(_ready(target), error=self.status.error, hint=self.status.hint)
             for name, value in ((_IN_USE, target.record.key), (_WHERE, self._where)):
                 if store.meta(name) != value:
                     store.put_meta(name, value)
@@ -120,21 +122,31 @@ class Dense:
                 key
             ):  # an earlier ragkit said less of it
                 store.rename_vectors(key, wanted.record.key)
-        before = self.answering or self._before(wanted, store)
+        before = self.answering or self._before(wanted.record.key, store)
         if before is None or before.record.key == wanted.record.key:
             self.answering, self.next = wanted, None
             self.status = _ready(wanted)
         else:
             self.answering, self.next = before, wanted
-            self.status = replace(_ready(before), replacement=wanted.record.name)
+            self.status = replace(_ready(before), replacement=wanted.record.label)
 
-    def _before(self, wanted: Embedder, store: Store) -> Embedder | None:
-        """The model that answered when the library was last open, if that was another one and it still loads."""
+    def _stay(self, error: RagkitError, store: Store) -> bool:
+        """Let the model go on answering whose vectors are there, when the one asked for cannot be loaded."""
+        before, where = self._before("", store), store.meta(_WHERE) or "auto"
+        if before is None:
+            return False
+        self._where = where
+        self.answering, self.next = before, None
+        self.status = replace(_ready(before), error=error.message, hint=error.hint)
+        return True
+
+    def _before(self, wanted: str, store: Store) -> Embedder | None:
+        """The model that answered when the library was last open, if its record is not `wanted` and it still loads."""
         models = store.vector_models()
         key, where = store.meta(_IN_USE), store.meta(_WHERE)
         if not key and embedding.BUNDLED.key in models:  # a library from before this was noted
             key, where = embedding.BUNDLED.key, "auto"
-        if key == wanted.record.key or key not in models or not where:
+        if key == wanted or key not in models or not where:
             return None
         try:
             before = self._load(where)
@@ -144,4 +156,4 @@ class Dense:
 
 
 def _ready(answering: Embedder) -> EmbeddingStatus:
-    return EmbeddingStatus("ready", answering.record.name, answering.languages)
+    return EmbeddingStatus("ready", answering.record.label, answering.languages)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit import config, embedding_records, models
+from ragkit import config, embedding_int8, embedding_records, models
 from ragkit.embedding_records import BUNDLED, KNOWN, ModelRecord
 from ragkit.errors import ModelError
 from ragkit.schema import Language
@@ -191,8 +191,17 @@ def find(where: str, data_dir: Path) -> tuple[Path, ModelRecord]:
     """Find a model: "auto" (the bundled one), a folder, or a name. Imports no torch.
 
     A name is one that was downloaded to data/models or lies in the hub's cache; a known one may be given by its
-    last part alone. Raises ModelError with the next step.
+    last part alone. With "onnx-int8:" in front, it is run in int8. Raises ModelError with the next step.
     """
+    plain = where.removeprefix(embedding_int8.PREFIX)
+    folder, record = _find(plain, data_dir)
+    if plain == where:
+        return folder, record
+    embedding_int8.require(embedding_int8.kept_file(folder, record, data_dir))
+    return folder, replace(record, backend="onnx-int8")
+
+
+def _find(where: str, data_dir: Path) -> tuple[Path, ModelRecord]:
     place = Path(where).expanduser()
     known = None if place.is_dir() else embedding_records.find_known(where)
     name = known.name if known else where
@@ -238,11 +247,13 @@ def can_read(where: str, text: str, data_dir: Path) -> bool:
 
 def load(where: str, device: str, data_dir: Path | None = None) -> Embedder:
     """Find a model and load it, checked against its record. Raises ModelError."""
-    folder, record = find(where, data_dir or config.default_data_dir())
+    data_dir = data_dir or config.default_data_dir()
+    folder, record = find(where, data_dir)
+    int8 = embedding_int8.kept_file(folder, record, data_dir) if record.backend == "onnx-int8" else None
     with _ours(record):
         from ragkit.embedding_model import open_model
 
-        return Embedder(open_model(folder, record, device), record)
+        return Embedder(open_model(folder, record, device, int8=int8), record)
 
 
 def wrap(model: BaseEmbedding) -> Embedder:

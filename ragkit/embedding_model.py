@@ -58,10 +58,15 @@ class SentenceModel(HuggingFaceEmbedding):  # type: ignore[misc]  # the package 
         return found
 
 
-def open_model(folder: Path, record: ModelRecord, device: str) -> SentenceModel:
-    """Load the model in `folder` and check it against its record. Raises ModelError, and what the libraries raise."""
+def open_model(folder: Path, record: ModelRecord, device: str, *, int8: Path | None = None) -> SentenceModel:
+    """Load the model in `folder` and check it against its record. Raises ModelError, and what the libraries raise.
+
+    With `int8`, the file that it is kept in so, it runs on the processor whatever the device.
+    """
     disable_progress_bar()  # type: ignore[no-untyped-call]  # the page shows what is going on; a bar among the log lines does not
     place = infer_torch_device() if device == "auto" else device
+    if int8 is not None:
+        place = "cpu"
     settings: dict[str, object] = {"use_safetensors": True}
     if torch.device(place).type == "cpu":
         settings["dtype"] = torch.float32  # half precision has no fast kernels on most processors
@@ -86,6 +91,10 @@ def open_model(folder: Path, record: ModelRecord, device: str) -> SentenceModel:
     network.tokenizer.padding_side = record.padding
     network.max_seq_length = record.max_tokens
     model.max_length = record.max_tokens
+    if int8 is not None:
+        from ragkit import embedding_onnx
+
+        embedding_onnx.take_over(network, record, int8)
     return model
 
 

@@ -18,9 +18,11 @@ from ragkit.schema import Language
 
 Pooling = Literal["mean", "cls", "last"]
 Padding = Literal["right", "left"]
+Backend = Literal["torch", "onnx-int8"]
 
 RECORD_FILE: Final = "ragkit-embedding.json"
 MODULES_FILE: Final = "modules.json"
+INT8_RECIPE: Final = 1  # another way to quantise gives other vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,17 @@ class ModelRecord:
     padding: Padding | Literal[""] = ""
     languages: tuple[Language, ...] = ()  # that it was made for; no part of the key
     licence: str = ""  # no part of the key
+    backend: Backend = "torch"  # int8 vectors are near those of torch, and not the same
 
     @property
     def multilingual(self) -> bool:
         """Knows Chinese as well as English: its scores weigh more in the fusion."""
         return set(self.languages) >= {"zh", "en"}
+
+    @property
+    def label(self) -> str:
+        """The name to show."""
+        return self.name if self.backend == "torch" else f"{self.name} (int8)"
 
     @property
     def key(self) -> str:
@@ -64,7 +72,13 @@ class ModelRecord:
                 "pooling": self.pooling,
                 "padding": self.padding,
             }
+        if self.backend != "torch":
+            values["backend"] = self._backend
         return json.dumps(values, ensure_ascii=False, sort_keys=True)
+
+    @property
+    def _backend(self) -> str:
+        return self.backend if self.backend == "torch" else f"{self.backend} {INT8_RECIPE}"
 
     def same_vectors(self, old_key: str) -> bool:
         """Whether vectors stored under `old_key` are those of this record, by the same weights and prefixes.
@@ -81,6 +95,7 @@ class ModelRecord:
         mine = asdict(self)
         known = {"revision", "query_prefix", "text_prefix", "normalise", "dim", "max_tokens", "pooling"}
         same = all(old[field] == mine[field] for field in known & set(old))
+        same = same and old.get("backend", "torch") == self._backend
         return same and {"revision", "query_prefix", "text_prefix", "normalise"} <= set(old)
 
 
@@ -344,7 +359,7 @@ def _unsaid(folder: Path, message: str) -> ModelError:
     )
     shown = asdict(replace(example, languages=("zh", "en")))
     text = json.dumps(
-        {k: v for k, v in shown.items() if k not in ("revision", "licence")}, ensure_ascii=False
+        {k: v for k, v in shown.items() if k not in ("revision", "licence", "backend")}, ensure_ascii=False
     )
     return ModelError(
         message,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ragkit import choices, model_facts, models
+from ragkit import choices, embedding_int8, model_facts, models
 from ragkit.choices import Choice, Survey
 from ragkit.config import Settings
 from ragkit.known_facts import known_facts
 from ragkit.load_plan import INTERNLM2_1_8B, DeviceFacts
 from ragkit.schema import QUOTES
-from tests import tiny
+from tests import tiny, tiny_embedding
 
 GB = 1 << 30
 CPU = DeviceFacts(
@@ -144,3 +144,19 @@ def test_a_model_that_the_card_has_no_room_for_runs_on_the_processor() -> None:
     found = choices.fit(INTERNLM2_1_8B, [CARD, CPU], "fp32", quantiser=True)
     assert found.state == "fits" and found.plan and found.plan.device == "cpu"
     assert found.free_bytes == CPU.free_bytes and "fallback_device" in found.plan.notes
+
+
+def test_every_embedding_model_here_is_also_offered_in_int8(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tiny_embedding.bert(settings.data_dir / "models" / "acme--mine")
+    tiny_embedding.sentence_files(place, pooling="mean", dim=32)
+    monkeypatch.setattr(embedding_int8, "find_spec", lambda _: None)
+    chosen = replace(settings, embedding="onnx-int8:acme/mine")
+    found = {choice.where: choice for choice in choices.embeddings(chosen) if choice.here}
+    assert list(found) == ["auto", "onnx-int8:auto", "off", "acme/mine", "onnx-int8:acme/mine"]
+    int8 = found["onnx-int8:acme/mine"]
+    assert int8.record is not None and int8.record.label == "acme/mine (int8)"
+    assert int8.install == embedding_int8.command() and not int8.usable and found["acme/mine"].usable
+    monkeypatch.setattr(embedding_int8, "find_spec", lambda _: True)
+    assert all(choice.usable for choice in choices.embeddings(settings) if choice.here)

@@ -160,3 +160,25 @@ def test_a_model_is_loaded_for_a_question_only_where_it_could_change_what_is_fou
         assert engine.embedding_reads(english) and not engine.embedding_reads(chinese)
     with Engine.open(settings) as engine:
         assert not engine.embedding_reads(english), "off"
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_one_to_answer_whose_vectors_are_there(
+    library: Engine, settings: Settings, folder: Make
+) -> None:
+    """As int8 on a machine without ONNX Runtime: the library answered by words alone, with all its vectors there."""
+    library.close()
+    with Engine.open(settings_for(settings, "onnx-int8:small")) as again:
+        assert again.load_embedding()
+        assert again.embedding.name == "WordEmbedding:small" and dense(again)
+        assert "onnx-int8:small" in again.embedding.error and again.embedding.hint
+        again.sync(folder(**{"new.md": "全新的一份文件。"}))
+        again.embed()
+        assert again.coverage().complete and again.embedding.error
+    with Engine.open(settings_for(settings, "small")) as back:
+        assert back.load_embedding() and back.embed() == 0
+        assert back.embedding.error == "" and dense(back) and back.verify() == []
+
+
+def test_a_model_that_cannot_be_loaded_is_a_failure_where_no_vectors_are(settings: Settings) -> None:
+    with Engine.open(settings_for(settings, "nowhere")) as engine:
+        assert not engine.load_embedding() and engine.embedding.state == "failed"

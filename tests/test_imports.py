@@ -19,6 +19,7 @@ LEVELS = (
     {"errors", "schema"},
     {"config", "gate", "text", "vectors", "log", "models", "disarm"},
     {"embedding_records", "claims", "markers"},
+    {"embedding_int8", "embedding_onnx"},
     {
         "embedding_model",
         "prompts",

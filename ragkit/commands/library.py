@@ -39,7 +39,7 @@ def sync(settings: config.Settings, options: argparse.Namespace) -> int:
         report = engine.sync(options.folder, progress=line)
         embedded = engine.embed(progress=line)
         line.end()
-        if engine.embedding.state == "failed":
+        if engine.embedding.error:
             print(f"warning: {engine.embedding.error}\nhint:    {engine.embedding.hint}", file=sys.stderr)
         _print_report(report, embedded, time.monotonic() - started, options)
         if options.watch:

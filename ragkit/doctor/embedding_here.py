@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from ragkit import embedding
+from ragkit import embedding, embedding_int8
 from ragkit.config import Settings
 from ragkit.doctor.report import Check, check
 from ragkit.doctor.text_embedding import LANGUAGES, NOTHING
-from ragkit.embedding import SAMPLES, UNKNOWN_LIMIT, Embedder
+from ragkit.embedding import SAMPLES, UNKNOWN_LIMIT, Embedder, ModelRecord
 from ragkit.schema import Language
 
 # A question that the sample answers, and a passage that answers another one.
@@ -30,7 +33,7 @@ def embedder(settings: Settings) -> Iterator[Check]:
         yield check("embedding.run", "embedding_off")
         return
     folder, record = embedding.find(where, settings.data_dir)
-    if record == embedding.BUNDLED:
+    if replace(record, backend="torch") == embedding.BUNDLED:
         yield check("embedding.files", "embedding_files", folder=str(folder))
     yield check(
         "embedding.record",
@@ -52,14 +55,25 @@ def embedder(settings: Settings) -> Iterator[Check]:
     yield check(
         "embedding.run",
         "embedding_ok" if alike < 0.999 else "embedding_wrong",
-        model=record.name,
+        model=record.label,
         dimensions=vectors.shape[1],
         seconds=round(time.monotonic() - started, 2),
         unknown_en=round(model.unknown_shares["en"], 3),
         unknown_zh=round(model.unknown_shares["zh"], 3),
     )
+    yield _int8(where, folder, record, settings)
     for language in SAMPLES:
         yield sense(model, language)
+
+
+def _int8(where: str, folder: Path, record: ModelRecord, settings: Settings) -> Check:
+    """Whether the model runs in int8, which is an option, and how that is switched on."""
+    if record.backend == "onnx-int8":
+        file = embedding_int8.kept_file(folder, record, settings.data_dir)
+        return check("embedding.int8", "embedding_int8", version=version("onnxruntime"), file=str(file))
+    if embedding_int8.lacking():
+        return check("embedding.int8", "embedding_int8_missing", command=embedding_int8.command())
+    return check("embedding.int8", "embedding_int8_off", where=embedding_int8.PREFIX + where)
 
 
 def sense(model: Embedder, language: Language) -> Check:

@@ -28,6 +28,21 @@ EMBEDDING: Final[dict[str, Outcome]] = {
         "{model} 对所有文本给出相同的向量",
         "{python} -m pip install --force-reinstall sentence-transformers",
     ),
+    "embedding_int8": Outcome(
+        "ok",
+        "in int8 through ONNX Runtime {version}: {file}",
+        "以 int8 经 ONNX Runtime {version} 运行：{file}",
+    ),
+    "embedding_int8_off": Outcome(
+        "skipped",
+        "int8 is not switched on; it is faster on a processor, and a little less exact: RAGKIT_EMBEDDING={where}",
+        "未启用 int8；它在处理器上更快，精度略低：RAGKIT_EMBEDDING={where}",
+    ),
+    "embedding_int8_missing": Outcome(
+        "skipped",
+        "int8, which is faster on a processor, is not installed; to have it: {command}",
+        "未安装 int8 支持（在处理器上更快）；需要的话：{command}",
+    ),
     "embedding_record": Outcome(
         "ok",
         "used as: {pooling} pooling, at most {max_tokens} tokens, padded on the {padding}; before a question: "

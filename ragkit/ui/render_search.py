@@ -64,15 +64,19 @@ def _embedding(choice: EmbeddingChoice, now: Now, strings: Strings) -> str:
     detail = [f'<p class="model-facts">{escape(_facts(choice, strings))}</p>']
     if choice.problem:
         detail.append(f'<p class="model-fit short">{escape(choice.problem)}</p>')
-    if used and now.status.state == "failed":
+    if choice.install:
+        detail.append(
+            f'<p class="model-fit short">{escape(strings("embedding_install"))} <code>{escape(choice.install)}</code></p>'
+        )
+    if used and now.status.error:
         detail.append(f'<p class="model-fit short">{escape(f"{now.status.error} {now.status.hint}")}</p>')
-    elif used and now.status.state != "off":
+    if used and now.status.state not in ("failed", "off"):
         detail.append(_vectors(now, name, strings))
     if now.changing == choice.where:
         detail.append("<progress></progress>")
     badge = f'<span class="pill ready">{escape(strings("in_use"))}</span>' if used else ""
     act = ""
-    if not (used or choice.problem or now.changing):
+    if choice.usable and not (used or now.changing):
         chunks = now.coverage.chunks
         # From "words only" there are no vectors that could answer meanwhile, unless they are kept and still right.
         which = "embedding_confirm_first" if now.status.state == "off" else "embedding_confirm"
@@ -107,7 +111,7 @@ def _absent(choice: EmbeddingChoice, downloads: Fetching, strings: Strings) -> s
 def _name(choice: EmbeddingChoice, strings: Strings) -> str:
     if choice.where == "off":
         return strings("embedding_none")
-    return choice.record.name if choice.record else choice.where
+    return choice.record.label if choice.record else choice.where
 
 
 def _facts(choice: EmbeddingChoice, strings: Strings) -> str:
@@ -119,7 +123,8 @@ def _facts(choice: EmbeddingChoice, strings: Strings) -> str:
     spoken = [strings(f"language_{language}") for language in record.languages]
     size = strings("embedding_facts", dim=record.dim, tokens=f"{record.max_tokens:,}") if record.dim else ""
     bundled = strings("embedding_bundled") if choice.where == "auto" else ""
-    return " · ".join(filter(None, (bundled, " + ".join(spoken), size, record.licence)))
+    int8 = strings("embedding_int8") if record.backend == "onnx-int8" else ""
+    return " · ".join(filter(None, (bundled, int8, " + ".join(spoken), size, record.licence)))
 
 
 def _item(name: str, badge: str, detail: str, act: str, css: str) -> str:

@@ -67,7 +67,7 @@ class SearchSettings:
             self._downloads.cancel()
         elif chosen is not None and action == "fetch" and not chosen.here:
             trouble = "" if self._downloads.begin(chosen.where) else strings("download_busy")
-        elif chosen is not None and action == "embed" and chosen.here and not chosen.problem:
+        elif chosen is not None and action == "embed" and chosen.usable:
             trouble = "" if self._take(chosen.where) else strings("switch_busy")
         return self._painted(strings, trouble)
 

@@ -4,6 +4,8 @@ Prints one JSON document. Same bundled model, same texts, rounds interleaved, be
 docstrings of the standard library: chunks of about 1,500 characters (all cut off at 256 tokens: nothing can be
 gained by sorting them), and a mix of short and long ones in random order, as a library has.
 
+Where ONNX Runtime is installed, int8 is measured beside them, against ragkit's own fp32.
+
     --rounds 5   --texts 96   --tokens 1024,2048,4096 (also with these batch sizes)   --device cpu
 """
 
@@ -17,6 +19,7 @@ import os
 import platform
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -31,7 +34,7 @@ import torch
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from numpy.typing import NDArray
 
-from ragkit import embedding
+from ragkit import embedding, embedding_int8
 
 MODULES = "argparse collections csv datetime decimal email.message enum http.client inspect json logging os pathlib random re shutil socket ssl statistics string subprocess tarfile tempfile textwrap threading typing unittest.case uuid zipfile"
 SHORT_AND_LONG = (60, 120, 250, 400, 800, 1500)
@@ -52,14 +55,19 @@ def main() -> None:
         "llamaindex_default": lambda texts: np.array(plain.get_text_embedding_batch(texts), np.float32),
         "ragkit": embedder.embed,
     }
+    missing = embedding_int8.lacking()
+    if not missing:
+        ways["onnx_int8"] = int8_embedder().embed
     for tokens in filter(None, options.tokens.split(",")):
         ways[f"ragkit_{tokens}"] = with_budget(embedder, int(tokens))
     cases = {name: compare(ways, texts, options.rounds) for name, texts in make_texts(options.texts).items()}
-    document = {
+    versions = {name: version(name) for name in embedding_int8.PACKAGES} if not missing else None
+    document: dict[str, object] = {
         "benchmark": "embedding",
         "bar_ratio": BAR,
         "reached": {name: case["ratio"]["ragkit"] >= BAR for name, case in cases.items()},
         "cases": cases,
+        "onnx_int8": versions or f"not installed: {', '.join(missing)}",
         "model": embedder.record.name,
         "rounds": options.rounds,
         "machine": {
@@ -73,6 +81,11 @@ def main() -> None:
         },
     }
     print(json.dumps(document, indent=2))
+
+
+def int8_embedder() -> embedding.Embedder:
+    with tempfile.TemporaryDirectory() as data:
+        return embedding.load("onnx-int8:auto", "cpu", Path(data))
 
 
 def make_texts(count: int) -> dict[str, list[str]]:
@@ -119,7 +132,7 @@ def compare(
             best_s[name] = min(best_s[name], time.perf_counter() - started)
             best_cpu_s[name] = min(best_cpu_s[name], time.process_time() - cpu_started)
     first = vectors["llamaindex_default"]
-    return {
+    measured: dict[str, dict[str, float]] = {
         "chunks_s": {name: round(len(texts) / seconds, 2) for name, seconds in best_s.items()},
         "ratio": {name: round(best_s["llamaindex_default"] / seconds, 3) for name, seconds in best_s.items()},
         # Of the processor's time, which a machine that is busy with other things disturbs less.
@@ -130,6 +143,15 @@ def compare(
             name: round(float((found * first).sum(axis=1).min()), 6) for name, found in vectors.items()
         },
     }
+    if "onnx_int8" in ways:
+        cosines = (vectors["onnx_int8"] * vectors["ragkit"]).sum(axis=1)
+        measured["onnx_int8_to_ragkit"] = {
+            "ratio": round(best_s["ragkit"] / best_s["onnx_int8"], 3),
+            "ratio_cpu": round(best_cpu_s["ragkit"] / best_cpu_s["onnx_int8"], 3),
+            "cosine_mean": round(float(cosines.mean()), 6),
+            "cosine_min": round(float(cosines.min()), 6),
+        }
+    return measured
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragkit import embedding, models
+from ragkit import embedding, embedding_int8, models
 from ragkit.__main__ import main
 from ragkit.config import Settings
 from ragkit.doctor import examine
 from ragkit.doctor.embedding_here import embedder, sense
 from ragkit.doctor.models_here import local_models
 from ragkit.doctor.report import Check
+from ragkit.embedding_int8 import PACKAGES
 from ragkit.embedding_records import KNOWN, RECORD_FILE
 from ragkit.errors import ModelError
 from ragkit.schema import Language
@@ -61,6 +62,7 @@ def test_the_bundled_model_makes_sense_of_english_and_says_that_chinese_is_not_f
         "embedding.files": "ok",
         "embedding.record": "ok",
         "embedding.run": "ok",
+        "embedding.int8": "skipped",
         "embedding.sense_zh": "skipped",
         "embedding.sense_en": "ok",
     }
@@ -69,6 +71,25 @@ def test_the_bundled_model_makes_sense_of_english_and_says_that_chinese_is_not_f
     assert (record["pooling"], record["max_tokens"], record["licence"]) == ("mean", 256, "Apache-2.0")
     assert "before a question: nothing; before a passage: nothing" in found["embedding.record"].message.en
     assert found["embedding.sense_zh"].message.zh.startswith("中文：未检查")
+
+
+def test_int8_is_named_with_what_switches_it_on(
+    look: Callable[[str], dict[str, Check]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding_int8, "find_spec", lambda _: None)
+    assert (
+        f"-m pip install onnxruntime=={PACKAGES['onnxruntime']}" in look("auto")["embedding.int8"].message.en
+    )
+    monkeypatch.setattr(embedding_int8, "find_spec", lambda _: True)
+    assert look("auto")["embedding.int8"].message.en.endswith("RAGKIT_EMBEDDING=onnx-int8:auto")
+
+
+@pytest.mark.skipif(bool(embedding_int8.lacking()), reason="ONNX Runtime and its tools are not installed")
+def test_a_model_in_int8_is_checked_as_one(look: Callable[[str], dict[str, Check]]) -> None:
+    found = look("onnx-int8:auto")
+    assert {check.state for id, check in found.items() if id != "embedding.sense_zh"} == {"ok"}
+    assert found["embedding.run"].facts["model"] == "sentence-transformers/all-MiniLM-L6-v2 (int8)"
+    assert Path(str(found["embedding.int8"].facts["file"])).is_file()
 
 
 def test_a_known_model_is_shown_with_its_prefixes(
