@@ -93,6 +93,7 @@ class Worker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._resting = threading.Event()  # set while the thread waits for a request
 
     def submit(self, request: Request) -> None:
         """Let the request join the queue."""
@@ -128,7 +129,9 @@ class Worker:
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            self._resting.set()
             request = self._requests.get()
+            self._resting.clear()
             if request is not None:
                 self._serve(request)
             request = None  # else the last prompt and its reader stay alive until the next request
@@ -190,7 +193,7 @@ class Worker:
                 row_cost=self.pace.row_cost,
             )
             text, stops = Detokeniser(self._tokenizer), StopStrings(options.stop)
-            met = False
+            met = whole = False
             for token in tokens:
                 if not said:
                     self.pace.took(unread, time.perf_counter() - started)
@@ -205,6 +208,7 @@ class Worker:
                 if self._closing.is_set():
                     raise _unloaded()
                 rest, met = stops.feed(text.finish())
+                whole = not request.stop.is_set()  # a reader that has the last piece sets it too
                 finish: Finish = "length" if len(said) == options.max_tokens and not met else "stop"
                 sink(Piece(rest if met else rest + stops.finish(), len(said), finish))
         except BaseException:
@@ -212,7 +216,7 @@ class Worker:
             raise
         if key:
             prefix.cut(len(prefix.ids))
-            if self.kept.keep(key, prefix) and not (met or request.stop.is_set()):
+            if self.kept.keep(key, prefix) and whole:
                 self._read_on(key, [*prompt, *said])
 
     def _read_on(self, key: str, ids: list[int]) -> None:

@@ -192,7 +192,9 @@ class _Forwards:
     def answering(self, prompt: int) -> _Forwards:
         """Without those that read the answer on, behind its last word."""
         self.logits = {
-            (at, ids): rows for (at, ids), rows in self.logits.items() if at < prompt or len(ids) < LEAST
+            (at, ids): rows
+            for (at, ids), rows in self.logits.items()
+            if at + len(ids) <= prompt or len(ids) < LEAST
         }
         return self
 
@@ -209,12 +211,11 @@ def llm(request, tmp_path_factory) -> Iterator[LocalLLM]:
 
 def _drained(llm: LocalLLM) -> None:
     """Wait until the worker has nothing to do: an answer is read on behind its last word."""
-    llm.chat([ChatMessage(content="?")], max_tokens=1)
+    assert llm._worker._resting.wait(60)
 
 
 def _said(llm: LocalLLM, messages, *, stop_after: int = 0, **options) -> tuple[str, _Forwards]:
     """An answer, whole or given up after so many pieces, and its forwards."""
-    _drained(llm)
     forwards = _Forwards(llm._model)
     stream = llm.stream_chat(messages, **options)
     text, pieces = "", 0
@@ -222,6 +223,7 @@ def _said(llm: LocalLLM, messages, *, stop_after: int = 0, **options) -> tuple[s
         text, pieces = response.message.content, pieces + 1
         if pieces == stop_after:
             stream.close()
+    _drained(llm)
     return text, forwards.close().answering(len(llm._chat_ids(messages)))
 
 
@@ -297,23 +299,30 @@ def test_random_conversations_are_answered_the_same_bit_by_bit(llm, seed):
     assert not llm._worker.kept.held_bytes()
 
 
-def test_an_answer_is_read_on_while_its_reader_reads_it(llm):
-    """Then the next prompt has nothing to read but what is new: the template's words and the question."""
-    first = [ChatMessage(content="资料" * 40)]
-    said = llm.chat(first, conversation="on", max_tokens=100)
-    _drained(llm)
-    answer = llm._tokenizer(said.message.content, add_special_tokens=False).input_ids
-    following = [*first, said.message, ChatMessage(content="问题")]
-    prompt = llm._chat_ids(following)
-    begins = len(llm._chat_ids(first))
-    end = begins + len(answer) + 1
-    assert prompt[begins:end] == [*answer, llm._worker._marks.closing], (
-        "the seed's answer comes back as it was"
-    )
-    assert llm._worker.unread("on", prompt) == len(prompt) - end
-    assert llm._worker.unread("", prompt) == len(prompt)
+def test_what_was_read_on_behind_an_answer_gives_the_same_numbers(llm):
+    """The next prompt then has nothing to read but what is new: the question and the template's words."""
+    worker, question = llm._worker, [7] * 40
+    opening = list(worker._marks.opening)
+    prompt = [1, *question, *opening]
+    for turn in range(4):
+        forwards = _Forwards(llm._model)
+        pieces = list(Stream(worker, prompt, Options(60, conversation="on", lookup=False)))
+        _drained(llm)
+        warm = forwards.close().logits
+        if turn:
+            forwards = _Forwards(llm._model)
+            list(Stream(worker, prompt, Options(60, lookup=False)))
+            cold = forwards.close().logits
+            assert (
+                len(warm) == 61
+            )  # the question's, an answer's but for its last token, and the one behind it
+            assert all(torch.equal(cold[key], rows) for key, rows in warm.items() if key in cold)
+            assert len(warm.keys() & cold.keys()) == 60
+        read_on = next(ids for at, ids in warm if at == len(prompt) and len(ids) >= LEAST)
+        assert len(read_on) == 61 and pieces[-1].tokens == 60
+        prompt = [*prompt, *read_on, *question, *opening]
+        assert worker.unread("on", prompt) == len(question) + len(opening)
     llm.forget("on")
-    assert llm._worker.unread("on", prompt) == len(prompt)
 
 
 def test_conversations_side_by_side_keep_to_their_own(llm):
@@ -339,7 +348,7 @@ def test_beyond_the_length_to_which_rope_is_steady_nothing_is_kept(tmp_path):
             prompt = llm._chat_ids(messages)
             assert (len(prompt) + 20 <= 300) == kept
             list(_stream(llm, prompt))
-            llm.chat(short, max_tokens=1)
+            _drained(llm)
             assert (llm._worker.unread("k", [*prompt, 5]) <= LEAST) == kept
 
 
