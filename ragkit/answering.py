@@ -160,9 +160,11 @@ class Answerer:
         return hits, wait_s
 
     def _wait_s(self, llm: LLM, messages: Sequence[prompts.Message], key: str) -> float | None:
-        """How long the model says that it reads these messages; None where it is none of ours."""
+        """How long the model says that it reads these messages; None where it is none of ours, or cannot tell."""
         wait_s: Callable[..., float | None] | None = getattr(llm, "wait_s", None)
-        return wait_s(_chat_messages(messages), key) if wait_s else None
+        with suppress(UsageError):  # it will be raised again when they are sent
+            return wait_s(_chat_messages(messages), key) if wait_s else None
+        return None
 
     def _complete(self, messages: Sequence[prompts.Message], stop: threading.Event) -> str:
         """A line that the model writes for ragkit, not for the user; "" when it fails: then a rule does."""
