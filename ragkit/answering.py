@@ -36,7 +36,7 @@ from ragkit.store import Store
 from ragkit.text import language
 
 if TYPE_CHECKING:
-    from llama_index.core.base.llms.types import ChatResponseGen
+    from llama_index.core.base.llms.types import ChatMessage, ChatResponseGen
     from llama_index.core.llms import LLM
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,10 @@ _LONGEST_SENTENCE = (
 _ONE_LINE: dict[str, Any] = {"max_tokens": 96, "temperature": 0.0}
 _LONGEST_LINE = 400  # characters
 _LEAST_OUTPUT = 256  # tokens of the window that a prompt leaves to the answer
+# A slow machine reads 30 tokens a second: six passages are a minute. It gets fewer of them, the best ones, so that
+# the first word is there after about this time; but never fewer than some questions need.
+TARGET_WAIT_S = 20.0
+_FEWEST_PASSAGES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Answerer:
     spoken: Callable[[], dict[Language, float]]  # the share of the documents in each language
     simple: bool = False  # the model is one of the smallest
     embed: citations.Embed | None = None
+    conversation: str = ""  # the secret key under which a model may keep what it has read
 
     def stream(
         self,
@@ -95,10 +100,12 @@ class Answerer:
         if self.llm is None:
             yield from _say(replace(blank, text=prompts.reply("no_model", speaks)))
             return
-        yield Retrieved((), blank.coverage)
+        room, instructions = self._room(self.llm), self.settings.instructions
+        messages = prompts.without_documents(question, history, speaks, instructions, budget=room)
+        key = _keys(self.conversation)[1]
+        yield Retrieved((), blank.coverage, wait_s=self._wait_s(self.llm, messages, key))
         text = ""
-        messages = prompts.without_documents(question, history, speaks, self.settings.instructions)
-        for piece in self._pieces(self._stream_chat(self.llm, messages, **self._options()), stop):
+        for piece in self._pieces(self._stream_chat(self.llm, messages, key, **self._options()), stop):
             text += piece
             yield Delta(piece)
         yield Done(replace(blank, text=text, stopped=stop.is_set()))
@@ -123,8 +130,9 @@ class Answerer:
             return
         ranked = found.retrieval.ranked
         hits = passages.of_settings(ranked, self.settings, self.store.slice).passages
+        hits, wait_s = self._readable(hits, blank.question, history)
         answer = replace(blank, hits=hits, weak=found.verdict == "weak")
-        yield Retrieved(hits, blank.coverage, blank.searched)
+        yield Retrieved(hits, blank.coverage, blank.searched, wait_s)
         if self.llm is None:
             yield from _quote(answer, found.retrieval, self._around)
         else:
@@ -133,6 +141,30 @@ class Answerer:
     def _look(self, question: str, filters: Filters) -> tuple[Retrieval, Verdict]:
         found = self.retrieve(question, self.settings.passages, filters)
         return found, self.judge(found.fits)
+
+    def _readable(
+        self, hits: tuple[Hit, ...], question: str, history: Sequence[Turn]
+    ) -> tuple[tuple[Hit, ...], float | None]:
+        """As many of the passages as are read in TARGET_WAIT_S, and how long that takes, where it is known. What the
+        model keeps of the conversation takes no time. The next prompts repeat these passages, so it is decided here,
+        once."""
+        if self.llm is None:
+            return hits, None
+        fewest = min(len(hits), _FEWEST_PASSAGES)
+        wait_s = None
+        for given in range(len(hits), fewest - 1, -1):
+            messages, _ = self._messages(self.llm, question, hits[:given], history)
+            wait_s = self._wait_s(self.llm, messages, self.conversation)
+            if wait_s is None or wait_s <= TARGET_WAIT_S or given == fewest:
+                return hits[:given], wait_s
+        return hits, wait_s
+
+    def _wait_s(self, llm: LLM, messages: Sequence[prompts.Message], key: str) -> float | None:
+        """How long the model says that it reads these messages; None where it is none of ours, or cannot tell."""
+        wait_s: Callable[..., float | None] | None = getattr(llm, "wait_s", None)
+        with suppress(UsageError):  # it will be raised again when they are sent
+            return wait_s(_chat_messages(messages), key) if wait_s else None
+        return None
 
     def _complete(self, messages: Sequence[prompts.Message], stop: threading.Event) -> str:
         """A line that the model writes for ragkit, not for the user; "" when it fails: then a rule does."""
@@ -179,37 +211,48 @@ class Answerer:
         A model that finds the prompt too long gets less: first without the history, then with fewer
         passages, the best ones first.
         """
-        output = self.settings.max_tokens or llm.metadata.num_output
-        room = llm.metadata.context_window - max(output, _LEAST_OUTPUT)
-        speaks = language(answer.question)
         shorter: list[tuple[Sequence[Turn], int]] = [((), n) for n in range(len(answer.hits), 0, -1)]
         refused: UsageError | None = None
-        for turns, given in [(history, len(answer.hits)), *shorter]:
-            if self.simple:
-                given = min(given, _SIMPLE_PASSAGES)
-                messages = prompts.simple(answer.question, answer.hits[:given])
-            else:
-                messages = prompts.with_documents(
-                    answer.question, answer.hits[:given], turns, speaks, room, self.settings.instructions
-                )
+        for turns, most in [(history, len(answer.hits)), *shorter]:
+            messages, given = self._messages(llm, answer.question, answer.hits[:most], turns)
             try:
-                return self._stream_chat(llm, messages, **self._options()), given
+                return self._stream_chat(llm, messages, self.conversation, **self._options()), given
             except UsageError as error:
                 logger.info("the prompt with %d passages and %d turns is too long", given, len(turns))
                 refused = error
         assert refused is not None
         raise refused
 
+    def _messages(
+        self, llm: LLM, question: str, hits: Sequence[Hit], history: Sequence[Turn]
+    ) -> tuple[list[prompts.Message], int]:
+        """The prompt, and how many of the passages are in it."""
+        if self.simple:
+            hits = hits[:_SIMPLE_PASSAGES]
+            return prompts.simple(question, hits), len(hits)
+        speaks, instructions = language(question), self.settings.instructions
+        room = self._room(llm)
+        return prompts.with_documents(question, hits, history, speaks, room, instructions), len(hits)
+
+    def _room(self, llm: LLM) -> int:
+        """Tokens of the window that a prompt may take."""
+        output = self.settings.max_tokens or llm.metadata.num_output
+        return llm.metadata.context_window - max(output, _LEAST_OUTPUT)
+
     def _options(self) -> dict[str, Any]:
         """How an answer is to be written, where that is chosen."""
         chosen = {"temperature": self.settings.temperature, "max_tokens": self.settings.max_tokens}
         return {name: value for name, value in chosen.items() if value}
 
-    def _stream_chat(self, llm: LLM, messages: Sequence[prompts.Message], **options: Any) -> ChatResponseGen:
-        from llama_index.core.base.llms.types import ChatMessage
-
+    def _stream_chat(
+        self, llm: LLM, messages: Sequence[prompts.Message], key: str = "", **options: Any
+    ) -> ChatResponseGen:
+        if key and hasattr(
+            llm, "forget"
+        ):  # a model in this process; a server would refuse what it does not know
+            options["conversation"] = key
         with self._model_errors():
-            return llm.stream_chat([ChatMessage(role=m.role, content=m.content) for m in messages], **options)
+            return llm.stream_chat(_chat_messages(messages), **options)
 
     def _pieces(self, responses: ChatResponseGen, stop: threading.Event) -> Iterator[str]:
         """The model's words as they come, until it ends or `stop` is set."""
@@ -258,6 +301,24 @@ class Answerer:
         text, cited = outline.write(documents, openings, headings, language(blank.question))
         answer = replace(blank, text=text, hits=openings, citations=tuple(cited), kind="outline")
         yield from _say(answer)
+
+
+def forget(llm: LLM | None, conversation: str) -> None:
+    """Let a model drop what it has read of a conversation."""
+    if drop := getattr(llm, "forget", None):
+        for key in _keys(conversation):
+            drop(key)
+
+
+def _keys(conversation: str) -> tuple[str, str]:
+    """The keys of a conversation's prompts with documents and without: side by side, neither takes the other's place."""
+    return conversation, conversation and f"{conversation}-alone"
+
+
+def _chat_messages(messages: Sequence[prompts.Message]) -> list[ChatMessage]:
+    from llama_index.core.base.llms.types import ChatMessage
+
+    return [ChatMessage(role=message.role, content=message.content) for message in messages]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from ragkit import embedding, explain, passages, retrieval, understanding
+from ragkit import answering, embedding, explain, passages, retrieval, understanding
 from ragkit.answering import Answerer
 from ragkit.calibration import Gate
 from ragkit.config import Settings
@@ -121,6 +121,10 @@ class Engine(Library):
                 self._answers.remove(stop)
                 self._answers_changed.notify_all()
 
+    def forget(self, conversation: str) -> None:
+        """Let the model drop what it has read of a conversation that is over."""
+        answering.forget(self._llm, conversation)
+
     def _llm_for(self, question: str) -> LLM | None:
         return self._llm if language(question) in self._languages else None
 
@@ -198,9 +202,12 @@ class Engine(Library):
         history: Sequence[Turn] = (),
         documents: bool = True,
         filters: Filters | None = None,
+        conversation: str = "",
     ) -> Answer:
         """`stream`, whole."""
-        for event in self.stream(question, history=history, documents=documents, filters=filters):
+        for event in self.stream(
+            question, history=history, documents=documents, filters=filters, conversation=conversation
+        ):
             if isinstance(event, Done):
                 return event.answer
         raise GenerationError("the answer ended early", "Ask again.")
@@ -213,10 +220,12 @@ class Engine(Library):
         documents: bool = True,
         filters: Filters | None = None,
         stop: threading.Event | None = None,
+        conversation: str = "",
     ) -> Iterator[Event]:
         """Answer a question: Retrieved, then Delta by Delta, then Done with the whole Answer.
 
-        `stop` ends it early, with what was said so far. Raises StoreError, GenerationError.
+        `stop` ends it early, with what was said so far. With `conversation`, a random key of its own, a model in this
+        process keeps what it has read of it until `forget`. Raises StoreError, GenerationError.
         """
         stop = stop or threading.Event()
         with self._answering(stop):  # before the model is looked at: see `stop_answers`
@@ -232,6 +241,7 @@ class Engine(Library):
                 self.spoken,
                 self._simple,
                 self._embed,
+                conversation,
             )
             if documents:
                 filters = filters or Filters()

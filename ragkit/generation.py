@@ -1,7 +1,7 @@
 """Tokens out of a causal model, and text out of tokens.
 
-Prefill goes in slices, and a look at the stop flag precedes every forward. Knows nothing of threads, chats or
-LlamaIndex.
+Prefill goes in slices, and a look at the stop flag precedes every forward. What a prefix holds is not read again, and
+what an answer copies is guessed and checked several tokens at a time. Knows nothing of threads, chats or LlamaIndex.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import ctypes
 import gc
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+
+from ragkit.lookup import MOST, Lookup
+from ragkit.pace import PROBE, ROW_COST, Pace
+from ragkit.prefix_cache import Marks, Prefix, slices
 
 # Prompt tokens in one forward. 1,500 at once are half a minute on a CPU that nothing can interrupt.
 SLICE = 256
@@ -42,6 +47,13 @@ class Options:
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    lookup: bool = True  # guess what an answer copies
+    conversation: str = field(default="", repr=False)  # the secret key of what may be kept; "": nothing is
+
+
+def new_prefix(model: PreTrainedModel) -> Prefix:
+    """Return an empty one for this model."""
+    return Prefix(DynamicCache(config=model.config.get_text_config(decoder=True)))
 
 
 def generate_tokens(
@@ -50,40 +62,121 @@ def generate_tokens(
     options: Options,
     end_ids: frozenset[int],
     stopped: Callable[[], bool],
+    *,
+    prefix: Prefix | None = None,
+    marks: Marks = Marks(),  # noqa: B008 - frozen
+    row_cost: float = ROW_COST,
 ) -> Iterator[int]:
     """Yield new tokens until an end token, which is not yielded, `max_tokens` or `stopped()`.
 
     Greedy tokens are those of `model.generate`. That is not used: between two of its forwards of a long prompt
-    nothing can stop it.
+    nothing can stop it, and its own lookup goes wrong with a warm cache (transformers 5.23).
+
+    With a `prefix` the tokens are the same, bit by bit: see `prefix_cache`. Guessed tokens are those without guessing
+    as far as a row of logits is the same whether it is computed alone or with others. It is, but for the last bits:
+    in fp32 two tokens would have to be within about 1e-5 of each other, in 16 bits within the rounding that every
+    forward has, for the other one to be chosen. A sampled token is drawn from its own row, in order, with the one
+    random generator, so the same holds for a seed.
     """
     choose = _Chooser(options, model.device)
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    prefix = new_prefix(model) if prefix is None else prefix
+    rows = read(model, prompt, slices(prompt, marks, SLICE), prefix, stopped)
+    if rows is None:
+        return
     ids = torch.tensor([list(prompt)], device=model.device)  # (1, length)
-    for at in range(0, len(prompt), SLICE):
+    most_ids = steady_length(model) or sys.maxsize
+    lookup = Lookup(prompt, row_cost) if options.lookup and prefix.can_be_cut else None
+    guessed: list[int] = []
+    left = options.max_tokens
+    while True:
+        for at, row in enumerate(rows[:, None]):  # after the last token, and after each guessed one
+            token = choose(ids, row)
+            if token in end_ids:
+                return
+            yield token
+            left -= 1
+            if not left or stopped():
+                return
+            ids = torch.cat((ids, torch.tensor([[token]], device=model.device)), dim=1)
+            if lookup:
+                lookup.add(token)
+            if guessed[at : at + 1] != [token]:  # the rows behind it follow another token
+                break
+        if wrong := len(guessed) - at:
+            prefix.cache.crop(-wrong)
+        guessed = lookup.guess(min(left - 1, most_ids - ids.shape[1])) if lookup else []
+        new = torch.tensor([[token, *guessed]], device=model.device)
+        rows = forward(model, new, prefix.cache, rows=new.shape[1])
+
+
+def read(
+    model: PreTrainedModel,
+    ids: Sequence[int],
+    ends: Sequence[int],
+    prefix: Prefix,
+    stopped: Callable[[], bool],
+) -> torch.Tensor | None:
+    """Read a prompt in forwards up to `ends`, but for what `prefix` holds of it, and into `prefix`.
+
+    Return the logits after its last token, (1, vocabulary); None when it was stopped before.
+    """
+    prefix.cut(prefix.shared(ids, ends))
+    logits = None
+    for end in ends[len(prefix.ends) :]:
         if stopped():
-            return
-        logits = forward(model, ids[:, at : at + SLICE], cache)
-    for left in range(options.max_tokens, 0, -1):
-        token = choose(ids, logits)
-        if token in end_ids:
-            return
-        yield token
-        if left == 1 or stopped():
-            return
-        new = torch.tensor([[token]], device=model.device)
-        ids = torch.cat((ids, new), dim=1)
-        logits = forward(model, new, cache)
+            return None
+        part = list(ids[len(prefix.ids) : end])
+        logits = forward(model, torch.tensor([part], device=model.device), prefix.cache)
+        prefix.ids += part
+        prefix.ends.append(end)
+    return logits
+
+
+def probe(model: PreTrainedModel, pace: Pace) -> None:
+    """Measure how fast a model reads, and what a guessed token costs beside one that is not guessed."""
+
+    def seconds(tokens: int, prefix: Prefix) -> float:
+        started = time.perf_counter()
+        ids = torch.zeros((1, tokens), dtype=torch.long, device=model.device)
+        forward(model, ids, prefix.cache, rows=min(tokens, MOST + 1)).argmax().item()  # waits for a GPU
+        return time.perf_counter() - started
+
+    prefix = new_prefix(model)
+    # First the few rows: the first forward of many also prepares the kernels.
+    several, one = (min(seconds(tokens, prefix) for _ in range(3)) for tokens in (MOST + 1, 1))
+    pace.row_cost = max(0.0, several / one - 1) / MOST
+    pace.took(PROBE, seconds(PROBE, prefix))
+
+
+def steady_length(model: PreTrainedModel) -> int | None:
+    """Up to which length a position's rotation does not depend on what comes after it; None: at any.
+
+    Beyond it ("dynamic" and "longrope") a forward of several tokens is another computation than several of one.
+    """
+    config = model.config.get_text_config(decoder=True)
+    ropes: Any = getattr(config, "rope_parameters", None) or {}
+    each = [rope for rope in ropes.values() if isinstance(rope, dict)] or [
+        ropes
+    ]  # one a kind of layer, or one
+    return min(
+        (
+            int(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
+            for rope in each
+            if rope.get("rope_type") in ("dynamic", "longrope")
+        ),
+        default=None,
+    )
 
 
 @torch.inference_mode()
-def forward(model: PreTrainedModel, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-    """Compute the logits after the last of `ids`, (1, vocabulary) in fp32, and add their keys to the cache."""
-    # One row of logits: 256 rows of 92,544 fp32 numbers would be 95 MB a slice.
+def forward(model: PreTrainedModel, ids: torch.Tensor, cache: DynamicCache, *, rows: int = 1) -> torch.Tensor:
+    """Compute the logits after the last `rows` of `ids`, (rows, vocabulary) in fp32, and add their keys to the cache."""
+    # As few as are wanted: 256 rows of 92,544 fp32 numbers would be 95 MB a slice.
     only_last = (
-        {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+        {"logits_to_keep": rows} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     )
     output: Any = model(input_ids=ids, past_key_values=cache, use_cache=True, **only_last)
-    logits: torch.Tensor = output.logits[:, -1].to(torch.float32, copy=True)
+    logits: torch.Tensor = output.logits[0, -rows:].to(torch.float32, copy=True)
     return logits
 
 
@@ -216,6 +309,19 @@ def release_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim:
             trim(0)
+
+
+def free_bytes(device: torch.device) -> int:
+    """The memory that is free on a device, what torch has set aside and does not use included."""
+    import psutil
+
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    available = int(psutil.virtual_memory().available)
+    if device.type == "mps":
+        return min(available, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return available
 
 
 def held_bytes(model: PreTrainedModel) -> dict[str, int]:

@@ -33,9 +33,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ragkit import loading
 from ragkit.errors import UsageError
-from ragkit.generation import Options, held_bytes, release_memory
+from ragkit.generation import Options, held_bytes, probe, release_memory
 from ragkit.load_plan import CONTEXT, LoadPlan, plan_first
 from ragkit.model_facts import device_facts, has_quantiser, model_facts
+from ragkit.prefix_cache import find_marks
 from ragkit.responses import (
     Closable,
     Response,
@@ -49,7 +50,10 @@ from ragkit.responses import (
 from ragkit.worker import AsyncStream, Stream, Worker
 
 _MAX_TOKENS = 512
-_OPTIONS = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "stop", "do_sample", "seed")
+_OPTIONS = (
+    *("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "stop", "do_sample", "seed"),
+    *("lookup", "conversation"),
+)
 # Chat templates know three roles; a model that was taught no tools reads their results as said by the user.
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -95,8 +99,11 @@ class LocalLLM(HuggingFaceLLM):  # type: ignore[misc]
     """A chat model in this process. Answers one request at a time, in the order in which they came.
 
     Greedy unless a temperature is given. Options of a call, or of every call as `generate_kwargs`: max_tokens (or
-    max_new_tokens), temperature, top_p, top_k, repetition_penalty, stop, do_sample, seed. A prompt that leaves no
-    room for max_tokens in the window is refused with UsageError, never cut.
+    max_new_tokens), temperature, top_p, top_k, repetition_penalty, stop, do_sample, seed, lookup (False: no guessing
+    ahead). A prompt that leaves no room for max_tokens in the window is refused with UsageError, never cut.
+
+    With the option `conversation`, a random key that nobody else has, what the prompts of a conversation begin with is
+    read once; see `prefix_cache`. `forget` drops it.
 
     Text inside a message that spells a special token (<|im_end|>, <s>) is broken up by a space: a document must not
     be able to end its turn and speak as the system.
@@ -135,10 +142,15 @@ class LocalLLM(HuggingFaceLLM):  # type: ignore[misc]
         ends = model.generation_config.eos_token_id
         self._plan = plan
         self._special = _special_tokens(tokenizer)
-        self._worker = Worker(model, tokenizer, frozenset(ends if isinstance(ends, list) else [ends]))
+        end_ids = frozenset(ends if isinstance(ends, list) else [ends])
+        self._worker = Worker(model, tokenizer, end_ids, find_marks(tokenizer))
         # The thread holds the worker, not this object: one that is dropped without close() ends it too.
         weakref.finalize(self, self._worker.shutdown)
         self._options({})  # generate_kwargs that are wrong show now
+        if "conversation" in self.generate_kwargs:
+            raise UsageError(
+                "one conversation for all calls would mix what users ask", "Give it to each call."
+            )
 
     @classmethod
     def class_name(cls) -> str:
@@ -151,8 +163,25 @@ class LocalLLM(HuggingFaceLLM):  # type: ignore[misc]
 
     def held_bytes(self) -> dict[str, int]:
         """The memory that `close` would give back, by device; nothing once it is closed."""
-        model = self._model
-        return {} if model is None else held_bytes(model)
+        model: Any = self._model
+        held: dict[str, int] = {} if model is None else held_bytes(model)
+        if held:
+            held[str(model.device)] = held.get(str(model.device), 0) + self._worker.kept.held_bytes()
+        return held
+
+    def forget(self, conversation: str) -> None:
+        """Drop what was read of a conversation. From any thread; never waits."""
+        self._worker.kept.forget(conversation)
+
+    def wait_s(self, messages: Sequence[ChatMessage], conversation: str = "") -> float | None:
+        """Seconds until the first word if these messages were sent now and nobody else asked; None before anything
+        was measured. Only what was not read yet counts."""
+        return self._worker.pace.wait_s(self._worker.unread(conversation, self._chat_ids(messages)))
+
+    def probe(self) -> None:
+        """Measure the model before the first question: a short prompt, and what guessing ahead costs."""
+        model: Any = self._model
+        probe(model, self._worker.pace)
 
     def __repr__(self) -> str:
         how = f", {self._plan.label} on {self._plan.device}" if self._plan else ""

@@ -116,6 +116,7 @@ def load(profile: Profile, settings: Settings, *, progress: OnLoading | None = N
     model.model_name = profile.name  # of a model in the hub's cache the folder's name is a hash
     if profile.simple:
         model.max_new_tokens = SIMPLE_ANSWER
+    model.probe()
     return model
 
 

@@ -15,6 +15,8 @@ from ragkit.text import is_cjk
 
 Role = Literal["system", "user", "assistant"]
 
+WINDOW = 40  # turns at most in a prompt: a model for a CPU reads few, and each costs time before it is asked
+
 
 class Message(NamedTuple):
     role: Role
@@ -109,25 +111,38 @@ def with_documents(
     budget: int,
     instructions: str = "",
 ) -> list[Message]:
-    """The whole prompt, `instructions` of the user after the rules. It only grows from turn to turn, so that a model may keep what it has read: the rules are
-    in the language that the conversation began in, every turn in its own. When it would pass `budget` (tokens, as
-    `estimate` counts them) the older half of the turns goes, and what is left grows on from there."""
+    """The whole prompt, `instructions` of the user after the rules. It only grows from turn to turn, so that a model
+    may keep what it has read: the rules are in the language that the conversation began in, every turn in its own.
+    When it would pass `budget` (tokens, as `estimate` counts them) the older half of the turns goes, and what is left
+    grows on from there."""
+    history = recent(history)
     speaks = [text.language(turn.question) for turn in history]
     system = _system(_SYSTEM[(speaks or [language])[0]], instructions)
     asked = [
         question_message(turn.question, turn.hits, its) for turn, its in zip(history, speaks, strict=True)
     ]
     asked.append(question_message(question, hits, language))
-    said = [_answered(turn) for turn in history]
-    turns = list(zip(asked, said, strict=False))
+    return [system, *_fitting(asked, history, budget - estimate(system.content))]
+
+
+def _fitting(asked: Sequence[Message], history: Sequence[Turn], room: int) -> list[Message]:
+    """What was asked, the last one now, and answered in between, as far as `room` tokens hold it."""
+    turns = list(zip(asked, map(_answered, history), strict=False))
     costs = [estimate(one.content) + estimate(other.content) for one, other in turns]
-    room = budget - estimate(system.content)
     first = 0
     # As it was cut at every question before: else each turn would cut elsewhere, and nothing would stay read.
     for now, last in enumerate(asked):
         while first < now and sum(costs[first:now]) + estimate(last.content) > room:
             first += (now - first + 1) // 2
-    return [system, *chain.from_iterable(turns[first:]), asked[-1]]
+    return [*chain.from_iterable(turns[first:]), asked[-1]]
+
+
+def recent(history: Sequence[Turn]) -> Sequence[Turn]:
+    """The turns that a prompt is made of: of more than WINDOW the oldest go, half a window at once, so that what a
+    model has read stays the beginning of its prompts for as many questions."""
+    half = WINDOW // 2
+    surplus = max(0, len(history) - WINDOW)
+    return history[-(-surplus // half) * half :]
 
 
 def _answered(turn: Turn) -> Message:
@@ -142,12 +157,14 @@ def simple(question: str, hits: Sequence[Hit]) -> list[Message]:
 
 
 def without_documents(
-    question: str, history: Sequence[Turn], language: Language, instructions: str = ""
+    question: str, history: Sequence[Turn], language: Language, instructions: str = "", *, budget: int
 ) -> list[Message]:
-    """The bare question: what the model says on its own."""
-    past = [(Message("user", disarm.tokens(turn.question)), _answered(turn)) for turn in history]
-    asked = Message("user", disarm.tokens(question))
-    return [_system(_OPEN_SYSTEM[language], instructions), *chain.from_iterable(past), asked]
+    """The bare question: what the model says on its own. It grows, and is cut, as `with_documents` does."""
+    history = recent(history)
+    began = text.language(history[0].question) if history else language
+    system = _system(_OPEN_SYSTEM[began], instructions)
+    asked = [Message("user", disarm.tokens(one)) for one in (*(turn.question for turn in history), question)]
+    return [system, *_fitting(asked, history, budget - estimate(system.content))]
 
 
 def _system(rules: str, instructions: str) -> Message:

@@ -208,6 +208,7 @@ class Retrieved:
     hits: tuple[Hit, ...]
     coverage: Coverage
     searched: str = ""  # as in Answer
+    wait_s: float | None = None  # until the first word, as far as a model's own pace tells
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The thread that runs a model, and the streams in which others read what it makes.
 
 Requests are served one at a time in the order of their arrival. Giving one up only sets a flag: at most one more
-forward is made, of one token or one slice, then the next request has the model. Knows nothing of chats.
+forward is made, of one token (with those guessed after it) or one slice, then the next request has the model. Between
+the requests of a conversation the thread keeps what was read. Knows nothing of chats.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import atexit
 import logging
 import queue
 import threading
+import time
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +22,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ragkit.errors import GenerationError, ModelError, RagkitError
 from ragkit.generation import (
+    SLICE,
     Detokeniser,
     Options,
     StopStrings,
+    free_bytes,
     generate_tokens,
     is_out_of_memory,
+    new_prefix,
+    read,
     release_memory,
+    steady_length,
 )
+from ragkit.pace import Pace
+from ragkit.prefix_cache import Marks, PrefixCaches, slices
 
 logger = logging.getLogger(__name__)
 Finish = Literal["stop", "length", "cancelled"]
@@ -66,15 +75,25 @@ class Worker:
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_ids: frozenset[int]
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        end_ids: frozenset[int],
+        marks: Marks = Marks(),  # noqa: B008 - frozen
     ) -> None:
         self._model: PreTrainedModel | None = model
         self._tokenizer = tokenizer
         self._end_ids = end_ids
+        self._marks = marks
+        device = model.device
+        self.kept = PrefixCaches(lambda: free_bytes(device))
+        self._most_kept = steady_length(model)
+        self.pace = Pace()
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._resting = threading.Event()  # set while the thread waits for a request
 
     def submit(self, request: Request) -> None:
         """Let the request join the queue."""
@@ -89,6 +108,10 @@ class Worker:
                 atexit.register(self.close)
             self._requests.put(request)
 
+    def unread(self, conversation: str, prompt: Sequence[int]) -> int:
+        """Return how many tokens of a prompt would have to be read now. From any thread."""
+        return self.kept.unread(conversation, prompt, slices(prompt, self._marks, SLICE))
+
     def shutdown(self) -> None:
         """End after at most one more forward; requests that are open get an error. Does not wait."""
         self._closing.set()
@@ -102,15 +125,19 @@ class Worker:
         if thread and thread is not threading.current_thread():
             thread.join()
         self._model = None
+        self.kept.clear()
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            self._resting.set()
             request = self._requests.get()
+            self._resting.clear()
             if request is not None:
                 self._serve(request)
             request = None  # else the last prompt and its reader stay alive until the next request
         with self._lock:  # after it nothing is submitted any more
             self._model = None
+        self.kept.clear()
         atexit.unregister(self.close)
         while not self._requests.empty():
             if (waiting := self._requests.get()) is not None:
@@ -122,36 +149,110 @@ class Worker:
                 self._generate(request)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the reader must not wait for ever
             ours = as_ragkit_error(error)
-            traceback.clear_frames(
-                error.__traceback__
-            )  # they hold the KV cache, as long as the reader holds the error
-            error.__traceback__ = None
-            if is_out_of_memory(error):
-                release_memory()
+            _free(error)
             request.sink(ours)
 
     def _generate(self, request: Request) -> None:
+        """Answer; once more where the memory ran out before the first word, and kept prefixes took some of it."""
+        self.kept.relieve()
+        sent = False
+
+        def sink(piece: Piece) -> None:
+            nonlocal sent
+            sent = True
+            request.sink(piece)
+
+        try:
+            self._answer(request, sink)
+        except Exception as error:
+            if not is_out_of_memory(error) or not self.kept.clear() or sent:
+                raise
+            _free(error)
+            self._answer(request, sink)
+
+    def _answer(self, request: Request, sink: Callable[[Piece], None]) -> None:
         assert self._model is not None
-        options = request.options
-        text, stops = Detokeniser(self._tokenizer), StopStrings(options.stop)
-        count, met = 0, False
+        options, prompt = request.options, request.prompt
+        model, key = self._model, options.conversation
+        if self._most_kept and len(prompt) + options.max_tokens > self._most_kept:
+            key = ""  # beyond it, what a key is may depend on what was computed before
+        prefix = (self.kept.take(key) if key else None) or new_prefix(model)
+        ends = slices(prompt, self._marks, SLICE)
+        unread = len(prompt) - prefix.shared(prompt, ends)
+        try:
+            said: list[int] = []
+            started = time.perf_counter()
+            tokens = generate_tokens(
+                model,
+                prompt,
+                options,
+                self._end_ids,
+                lambda: self._is_over(request),
+                prefix=prefix,
+                marks=self._marks,
+                row_cost=self.pace.row_cost,
+            )
+            text, stops = Detokeniser(self._tokenizer), StopStrings(options.stop)
+            met = whole = False
+            for token in tokens:
+                if not said:
+                    self.pace.took(unread, time.perf_counter() - started)
+                said.append(token)
+                piece, met = stops.feed(text.step(token))
+                if met:
+                    sink(Piece(piece, len(said), "stop"))
+                    break
+                if piece:
+                    sink(Piece(piece, len(said)))
+            if not met:
+                if self._closing.is_set():
+                    raise _unloaded()
+                rest, met = stops.feed(text.finish())
+                whole = not request.stop.is_set()  # a reader that has the last piece sets it too
+                finish: Finish = "length" if len(said) == options.max_tokens and not met else "stop"
+                sink(Piece(rest if met else rest + stops.finish(), len(said), finish))
+        except BaseException:
+            self.kept.forget(key)
+            raise
+        if key:
+            prefix.cut(len(prefix.ids))
+            if self.kept.keep(key, prefix) and whole:
+                self._read_on(key, [*prompt, *said])
 
-        def stopped() -> bool:
-            return request.stop.is_set() or self._closing.is_set()
+    def _read_on(self, key: str, ids: list[int]) -> None:
+        """Read an answer as the conversation's next prompt will hold it, while nobody waits: its user reads it too."""
+        model, closing = self._model, self._marks.closing
+        if model is None or closing is None:
+            return
+        ids.append(closing)
+        # One more token, whichever: then the end before it is not that of a prompt, and the next prompt has it too.
+        *ends, _ = slices([*ids, 0], self._marks, SLICE)
+        prefix = self.kept.take(key)
+        if prefix is None:  # forgotten a moment ago
+            return
+        try:
+            if ends:
+                read(model, ids, ends, prefix, self._is_wanted)
+            self.kept.keep(key, prefix)
+        except (RuntimeError, MemoryError) as error:  # the answer is out: nobody is to learn of it
+            logger.info("an answer was not read on: %s", type(error).__name__)
+            self.kept.forget(key)
+            self.kept.clear()
+            _free(error)
 
-        for token in generate_tokens(self._model, request.prompt, options, self._end_ids, stopped):
-            count += 1
-            piece, met = stops.feed(text.step(token))
-            if met:
-                request.sink(Piece(piece, count, "stop"))
-                return
-            if piece:
-                request.sink(Piece(piece, count))
-        if self._closing.is_set():
-            raise _unloaded()
-        rest, met = stops.feed(text.finish())
-        finish: Finish = "length" if count == options.max_tokens and not met else "stop"
-        request.sink(Piece(rest if met else rest + stops.finish(), count, finish))
+    def _is_over(self, request: Request) -> bool:
+        return request.stop.is_set() or self._closing.is_set()
+
+    def _is_wanted(self) -> bool:
+        return not self._requests.empty()  # a request, or the sign to close
+
+
+def _free(error: BaseException) -> None:
+    """Let go of what the frames of an error hold: the KV cache, as long as its reader holds the error."""
+    traceback.clear_frames(error.__traceback__)
+    error.__traceback__ = None
+    if is_out_of_memory(error):
+        release_memory()
 
 
 class Stream:

@@ -84,7 +84,7 @@ def test_what_was_asked_and_answered_before_cannot_end_a_passage_or_a_turn(asked
 
 
 def _bare(question: str, turns: list[Turn]) -> list[prompts.Message]:
-    return prompts.without_documents(question, turns, "zh")
+    return prompts.without_documents(question, turns, "zh", budget=9000)
 
 
 @pytest.mark.parametrize("answer", ["[1] 是十天。", "十天[1][2]。"])
@@ -129,6 +129,43 @@ def test_what_was_read_stays_read_but_for_a_cut_now_and_then(lengths: list[tuple
     assert cuts <= max(1, len(turns) // 2)
 
 
+@pytest.mark.parametrize("documents", [True, False])
+def test_what_was_read_stays_read_also_after_twenty_questions(documents: bool) -> None:
+    """The prompt once began with the last 20 turns: from the 21st question on all of it was read anew each time."""
+    turns = [Turn(f"问题{n}？", "答。", (hit(f"第{n}段。"),)) for n in range(3 * prompts.WINDOW)]
+    moved, before = [], list[prompts.Message]()
+    for n, turn in enumerate(turns):
+        now = (
+            prompts.with_documents(turn.question, turn.hits, turns[:n], "zh", 10**6)
+            if documents
+            else prompts.without_documents(turn.question, turns[:n], "zh", budget=10**6)
+        )
+        if now[: len(before)] != before:
+            moved.append(n)
+        assert len(now) <= 2 * prompts.WINDOW + 2
+        before = now
+    assert moved == [n for n in range(prompts.WINDOW + 1, len(turns)) if n % (prompts.WINDOW // 2) == 1]
+
+
+def test_a_long_talk_without_documents_is_cut_to_the_window_too() -> None:
+    """It once ended in an error: the prompt is too long."""
+    turns = [Turn(f"问题{n}？", "答" * 100) for n in range(8)]
+    messages = prompts.without_documents("新？", turns, "zh", budget=700)
+    assert [m.content for m in messages if m.role == "user"] == [
+        "问题4？",
+        "问题5？",
+        "问题6？",
+        "问题7？",
+        "新？",
+    ]
+
+
+def test_a_talk_without_documents_keeps_the_language_that_it_began_in() -> None:
+    began = prompts.without_documents("甲？", [], "zh", budget=4000)
+    later = prompts.without_documents("And now?", [Turn("甲？", "乙。")], "en", budget=4000)
+    assert later[: len(began)] == began
+
+
 def _messages(turn: Turn) -> list[prompts.Message]:
     language: Language = "zh" if turn.question[0] == "问" else "en"
     return [
@@ -162,7 +199,7 @@ def test_the_smallest_models_get_no_signs_of_a_document_either() -> None:
 
 
 def test_without_documents_the_model_gets_the_bare_question() -> None:
-    messages = prompts.without_documents("xtuner是什么？", [Turn("a", "b")], "zh")
+    messages = prompts.without_documents("xtuner是什么？", [Turn("a", "b")], "zh", budget=4000)
     assert [m.content for m in messages[1:]] == ["a", "b", "xtuner是什么？"]
 
 
@@ -182,6 +219,7 @@ def test_the_users_instructions_follow_the_rules_and_cannot_end_a_passage(langua
     bare = prompts.with_documents("q", [hit("t")], [], language, 4000)
     told = prompts.with_documents("q", [hit("t")], [], language, 4000, "Be formal.\n")
     assert told == [("system", f"{bare[0].content}\n\nBe formal."), *bare[1:]]
-    assert prompts.without_documents("q", [], language, "Be formal.")[0].content.endswith("\n\nBe formal.")
+    alone = prompts.without_documents("q", [], language, "Be formal.", budget=4000)
+    assert alone[0].content.endswith("\n\nBe formal.")
     hostile = prompts.with_documents("q", [hit("t")], [], language, 4000, "a <|im_end|> b")
     assert "<|im_end|>" not in hostile[0].content

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from llama_index.core.base.llms.types import ChatMessage
 
 from ragkit import models, profiles
 from ragkit.config import REPOSITORY, SAMPLES, Settings
@@ -55,6 +57,26 @@ def test_an_answer_can_be_stopped(library: Engine) -> None:
             stop.set()
         if isinstance(event, Done):
             assert event.answer.stopped and len(said) == 1
+
+
+def test_what_is_kept_and_what_is_guessed_change_no_word(library: Engine) -> None:
+    """Four questions with history, each asked with both, with either and with none."""
+    llm: Any = library._llm
+    texts = [library.text(document.id)[:1500] for document in library.documents() if document.title.isascii()]
+    history: list[ChatMessage] = []
+    for number, text in enumerate(texts[:4]):
+        asked = ChatMessage(content=f"Repeat the first sentences of this text.\n\n{text}")
+        answers = {
+            llm.chat([*history, asked], max_tokens=64, conversation=key, lookup=lookup).message.content
+            for key in ("real", "")
+            for lookup in (True, False)
+        }
+        assert len(answers) == 1, number
+        assert llm._worker._resting.wait(120)
+        history += [asked, ChatMessage(content=answers.pop(), role="assistant")]
+        prompt = llm._chat_ids([*history, ChatMessage(content="And then?")])
+        assert llm._worker.unread("real", prompt) < 120
+    llm.forget("real")
 
 
 def test_a_chinese_question_stays_with_the_quotes(library: Engine) -> None:

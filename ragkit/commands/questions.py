@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from ragkit import config
 from ragkit.commands import filters
@@ -41,13 +43,14 @@ def ask(settings: config.Settings, options: argparse.Namespace) -> int:
     """Answer one question; or, without one, every line that comes, as a conversation."""
     only = filters.read(options)
     history: list[Turn] = []
+    conversation = secrets.token_hex()
     with open_existing(settings) as engine:
         filters.check(engine, only)
         with _model(engine, settings):
             for question in [options.question] if options.question else _lines():
                 if options.documents:
                     _load(engine, question)
-                answer = _answered(engine, question, history, only, options)
+                answer = _answered(engine, question, history, only, options, conversation)
                 if answer.text:
                     history.append(Turn(question, answer.text, answer.hits, answer.searched))
             _say_failures(engine)
@@ -69,10 +72,16 @@ def _lines() -> Iterator[str]:
 
 
 def _answered(
-    engine: Engine, question: str, history: Sequence[Turn], only: Filters, options: argparse.Namespace
+    engine: Engine,
+    question: str,
+    history: Sequence[Turn],
+    only: Filters,
+    options: argparse.Namespace,
+    conversation: str,
 ) -> Answer:
+    how: Any = {"documents": options.documents, "filters": only, "conversation": conversation}
     if options.json:
-        answer = engine.ask(question, history=history, documents=options.documents, filters=only)
+        answer = engine.ask(question, history=history, **how)
         print_json(
             answer_json(answer), indent=2 if options.question else None
         )  # of a conversation: a line each
@@ -80,7 +89,7 @@ def _answered(
     if not options.question:
         print(f"\n## {question}\n")
     answer = Answer(question, "", "")
-    for event in engine.stream(question, history=history, documents=options.documents, filters=only):
+    for event in engine.stream(question, history=history, **how):
         if isinstance(event, Retrieved) and event.searched:
             print(f"searched for: {event.searched}\n")
         elif isinstance(event, Delta):

@@ -28,6 +28,7 @@ from ragkit.ui.chat import (
 from ragkit.ui.events import AT_ONCE, QUIETLY, html
 from ragkit.ui.folders import FOLDER_ACTION, Folders
 from ragkit.ui.interface import ChatInterface
+from ragkit.ui.leaving import Leaving
 from ragkit.ui.library import Desk, Library
 from ragkit.ui.overview import Overview, sync_command
 from ragkit.ui.scope import Scope
@@ -109,6 +110,7 @@ class _Page:
         self._log_file = f"{settings.data_dir.name}/log/ragkit.log"
         self._settings_tab = SettingsTab(boot, settings, self.strings, self._log_file)
         self._overview = Overview(boot, shared=shared)
+        self._leaving = Leaving(boot)
         self._shelf = ShelfPanel(boot, self.strings, self._log_file)
         self._examples: dict[Language, list[str]] = json.loads(
             (ASSETS / "examples.json").read_text(encoding="utf-8")
@@ -142,6 +144,7 @@ class _Page:
         app.load(self._paint, self._desk, painted, **AT_ONCE)
         for event in (app.load, chat.select):
             event(self._greet, None, self._chatbot, **AT_ONCE)
+        self._leaving.connect(app, self._conversation)
         ours = self._settings_tab
         self._clock.tick(
             self._tick, [ours.precision, self._desk], [*painted, *ours.panels, self._clock], **AT_ONCE
@@ -154,7 +157,7 @@ class _Page:
 
     def _build_chat(self) -> None:
         say = self._say
-        conversation = gr.State(Conversation())
+        conversation = self._conversation = gr.State(Conversation())
         with gr.Row(elem_id="chat-row", equal_height=False):
             left = gr.Column(scale=5, elem_id="chat-column")
             with gr.Column(scale=3, elem_id="sources-column"):
@@ -241,6 +244,7 @@ class _Page:
 
     def _forget(self, conversation: Conversation, request: gr.Request) -> tuple[object, ...]:
         conversation.forget()
+        self._leaving.drop(conversation.key)
         more = earlier.offer(conversation, self.strings(request))
         return self._show_nothing(request), more, [], []  # empty in the browser, but for what was on its way
 

@@ -19,6 +19,7 @@ import gradio as gr
 
 from ragkit import log
 from ragkit.errors import RagkitError
+from ragkit.prompts import WINDOW
 from ragkit.schema import Answer, Delta, Done, Event, Filters, Retrieved, Turn
 from ragkit.ui import markup, render
 from ragkit.ui.background import Background
@@ -36,7 +37,10 @@ Message = dict[str, Any]  # one of Gradio's, {"role", "content", "metadata"}
 THROTTLE_S: Final = 0.09  # a yield costs the browser a repaint: 2,000 of them took it 12 s, at this pace none
 MAX_MESSAGES: Final = 40  # mounted; at 200 a page repaints at 7 frames a second
 MAX_TURNS: Final = 500  # kept, with their sources
-MAX_HISTORY: Final = 20  # turns that the engine is told
+DROPPED_TURNS: Final = (
+    WINDOW // 2
+)  # at once, so that what a model has read stays the beginning of its prompts
+LONG_WAIT_S: Final = 3.0  # until the first word; a longer one is told
 MAX_QUESTION: Final = 4000  # characters; the rest of a longer one is not read
 STOP_WAIT_S: Final = 3.0
 CONCURRENT_ANSWERS: Final = 4  # quotes run side by side; a language model has a lock of its own
@@ -56,6 +60,7 @@ class Exchange:
     result: Answer | None = None  # set by the thread that answers, also when nobody follows it any more
     kb: Path = Path()  # the knowledge base that was asked
     ended: bool = False  # in whatever way: its handler is through
+    wait_s: float = 0.0  # until the first word, where the model can tell
 
 
 @dataclass(slots=True)
@@ -65,14 +70,23 @@ class Conversation:
 
     exchanges: dict[str, Exchange] = field(default_factory=dict)
     hidden: int = 0
+    _key: str = ""
+
+    @property
+    def key(self) -> str:
+        """The secret under which a model keeps what it has read. Made when it is first asked for: Gradio copies the
+        first conversation for every tab."""
+        self._key = self._key or secrets.token_hex()
+        return self._key
 
     def begin(self, question: str) -> Exchange:
         """Open an exchange with an id that no document or model can know beforehand."""
         exchange = Exchange(secrets.token_hex(4), Answer(question=question, text="", profile=""))
         self.exchanges[exchange.turn] = exchange
-        while len(self.exchanges) > MAX_TURNS:
-            del self.exchanges[next(iter(self.exchanges))]
-            self.hidden = max(0, self.hidden - 1)
+        if len(self.exchanges) > MAX_TURNS:
+            for turn in list(self.exchanges)[:DROPPED_TURNS]:
+                del self.exchanges[turn]
+            self.hidden = max(0, self.hidden - DROPPED_TURNS)
         return exchange
 
     def count(self, messages: Sequence[Message]) -> list[int]:
@@ -108,16 +122,14 @@ class Conversation:
         return own + (exchange.answer.text or exchange.error)
 
     def history(self, kb: Path) -> list[Turn]:
-        """The last turns with the knowledge base `kb`, hidden ones too. Their text is ours, not what the browser
-        sent."""
-        turns = [
+        """The turns with the knowledge base `kb`, hidden ones too. Their text is ours, not what the browser sent."""
+        return [
             Turn(
                 exchange.answer.question, exchange.answer.text, exchange.answer.hits, exchange.answer.searched
             )
             for exchange in self.exchanges.values()
             if exchange.answer.text and exchange.kb == kb
         ]
-        return turns[-MAX_HISTORY:]
 
 
 def answerer(
@@ -143,7 +155,8 @@ def answerer(
             how = How(mode, tuple(places or ()))
             engine = boot.engine()
             exchange.kb = engine.settings.kb
-            yield from _stream(engine, exchange, conversation.history(exchange.kb), how, stop, strings)
+            told = conversation.history(exchange.kb)
+            yield from _stream(engine, exchange, told, how, stop, strings, conversation.key)
         except RagkitError as error:
             logger.warning("an answer failed: %s", error.code)
             exchange.error = strings.error(error.code)
@@ -177,17 +190,20 @@ def _stream(
     how: How,
     stop: threading.Event,
     strings: Strings,
+    key: str,
 ) -> Iterator[tuple[Message, object]]:
     question = exchange.answer.question
     filters = Filters(places=how.places)
 
     def work(put: Callable[[tuple[Event, bool]], None]) -> None:
         if how.mode == "both":
-            for event in engine.stream(question, history=history, documents=False, stop=stop):
+            for event in engine.stream(
+                question, history=history, documents=False, stop=stop, conversation=key
+            ):
                 put((event, True))
         documents = how.mode != "model"
         for event in engine.stream(
-            question, history=history, documents=documents, filters=filters, stop=stop
+            question, history=history, documents=documents, filters=filters, stop=stop, conversation=key
         ):
             if isinstance(event, Done):
                 exchange.result = event.answer
@@ -244,6 +260,7 @@ def apply(event: Event | None, exchange: Exchange, *, alone: bool = False) -> No
     match event:
         case Retrieved(hits=hits, coverage=coverage, searched=searched):
             answer = replace(answer, hits=hits, coverage=coverage, searched=searched)
+            exchange.wait_s = event.wait_s or 0.0
         case Delta(text=text):
             answer = replace(answer, text=answer.text + text)
         case Done(answer=whole):
@@ -287,7 +304,7 @@ def _parts(exchange: Exchange, strings: Strings) -> list[str]:
         else []
     )
     if not parts and exchange.began and not (exchange.done or exchange.error):
-        parts.append(markup.note("busy", strings("searching" if not answer.hits else "writing")))
+        parts.append(markup.note("busy", _under_way(exchange, strings)))
     if exchange.error:
         parts.append(markup.note("failed", exchange.error))
     elif exchange.done and exchange.halted:
@@ -301,6 +318,14 @@ def _parts(exchange: Exchange, strings: Strings) -> list[str]:
     if exchange.done and answer.kind == "model_only" and answer.text:
         parts.append(markup.note("weak", strings("note_model_only")))
     return parts
+
+
+def _under_way(exchange: Exchange, strings: Strings) -> str:
+    """What is being done before the first word, and how long it takes where that is long."""
+    doing = strings("writing" if exchange.answer.hits else "searching")
+    if exchange.wait_s <= LONG_WAIT_S:
+        return doing
+    return f"{doing} {strings('first_word', seconds=round(exchange.wait_s))}"
 
 
 def _message(turn: str, parts: Sequence[str]) -> Message:

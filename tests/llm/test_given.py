@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import takewhile
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def _given(forwards: list[list[int]]) -> list[int]:
     """The prompt of the only request so far."""
-    return [token for ids in forwards for token in ids] if len(forwards) == 1 else forwards[0]
+    return [token for ids in takewhile(lambda ids: len(ids) > 1, forwards) for token in ids]
 
 
 # What the model is given
@@ -295,3 +296,23 @@ def test_the_window_can_be_narrowed_but_not_widened(folder):
 
 def test_another_chat_model_answers_too(shared_llama):
     assert shared_llama.chat(QUESTION, max_tokens=4).raw["usage"]["completion_tokens"] <= 4
+
+
+def test_a_conversation_is_of_one_call_never_of_all(llm):
+    """One key for every call would let each user find what the others have asked."""
+    model, tokenizer = llm._model, llm._tokenizer
+    with pytest.raises(UsageError, match="mix what users ask"):
+        LocalLLM(model, tokenizer, generate_kwargs={"conversation": "everybody"})
+
+
+def test_every_method_takes_a_conversation_and_whether_to_guess(llm):
+    options = {"conversation": "k", "lookup": False, "max_tokens": 4}
+    question = [ChatMessage(content="xtuner是什么？" * 8)]
+    chat, complete = llm.chat(question, **options), llm.complete(question[0].content, **options)
+    streamed = [*llm.stream_chat(question, **options)][-1].message.content
+    assert chat.message.content == complete.text == streamed
+    assert asyncio.run(llm.achat(question, **options)).message.content == streamed
+    assert llm._worker._resting.wait(60)
+    prompt = llm._chat_ids(question)
+    assert llm._worker.unread("k", [*prompt, 5]) == 1
+    llm.forget("k")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from ragkit import prompts
 from ragkit.schema import Answer, Citation, Coverage, Delta, Done, Hit, Retrieved, Turn
 from ragkit.ui import chat, earlier
 from ragkit.ui.chat import Conversation, Exchange, Message
@@ -53,16 +57,25 @@ def test_history_is_what_the_server_kept_not_what_the_browser_sends() -> None:
     assert conversation.history(Path()) == [Turn("Q", "So it is [1].", exchange().answer.hits)]
 
 
-def test_history_is_of_the_last_turns_also_of_those_that_are_hidden() -> None:
+def test_history_is_of_all_turns_also_of_those_that_are_hidden() -> None:
     conversation = talk(30, hidden=25)
     conversation.follow(mounted(conversation))
-    assert [turn.question for turn in conversation.history(Path())] == [f"Q{at}" for at in range(10, 30)]
+    assert [turn.question for turn in conversation.history(Path())] == [f"Q{at}" for at in range(30)]
 
 
 def test_only_the_last_exchanges_are_kept() -> None:
-    conversation = Conversation(hidden=3)
+    conversation = Conversation(hidden=30)
     made = [conversation.begin(str(number)).turn for number in range(chat.MAX_TURNS + 2)]
-    assert list(conversation.exchanges) == made[2:] and conversation.hidden == 1
+    assert list(conversation.exchanges) == made[20:] and conversation.hidden == 10
+
+
+def test_what_a_prompt_begins_with_does_not_move_at_every_question_of_an_endless_conversation() -> None:
+    conversation, began = Conversation(), list[str]()
+    for number in range(chat.MAX_TURNS + 100):
+        exchange = conversation.begin(f"Q{number}")
+        exchange.answer = replace(exchange.answer, text="A")
+        began.append(prompts.recent(conversation.history(Path()))[0].question)
+    assert len(set(began[-100:])) <= 6
 
 
 def test_what_was_undone_on_the_page_is_forgotten_and_what_is_hidden_is_not() -> None:
@@ -87,6 +100,30 @@ def test_a_conversation_is_busy_until_its_last_answer_is_through() -> None:
     conversation.begin("Q")
     assert conversation.busy()
     assert not Conversation().busy()
+
+
+def test_every_tab_has_a_key_of_its_own_that_lasts() -> None:
+    """Gradio copies one first conversation for each tab: a key in it would be everybody's."""
+    first = Conversation()
+    tabs = [copy.deepcopy(first) for _ in range(3)]
+    keys = [tab.key for tab in tabs]
+    assert len(set(keys)) == 3 and keys == [tab.key for tab in tabs] and min(map(len, keys)) >= 32
+
+
+def test_a_long_wait_for_the_first_word_is_told_until_it_comes() -> None:
+    growing = Exchange("t1", Answer("Q", "", "m"), began=True)
+    chat.apply(Retrieved((HIT,), Coverage(1, 1, 0), wait_s=12.4), growing)
+    assert "Reading the sources… about 12 s until the first word" in chat.message(growing, EN)["content"]
+    assert "大约 12 秒后开始回答" in chat.message(growing, Strings("zh"))["content"]
+    chat.apply(Delta("So"), growing)
+    assert "12 s" not in chat.message(growing, EN)["content"]
+
+
+@pytest.mark.parametrize("wait_s", [None, 0.0, 2.9])
+def test_a_short_wait_or_one_that_is_not_known_is_not_told(wait_s: float | None) -> None:
+    growing = Exchange("t1", Answer("Q", "", "m"), began=True)
+    chat.apply(Retrieved((HIT,), Coverage(1, 1, 0), wait_s=wait_s), growing)
+    assert "first word" not in chat.message(growing, EN)["content"]
 
 
 def test_a_message_carries_its_turn_and_a_way_to_its_sources() -> None:
