@@ -14,8 +14,7 @@ from starlette.middleware import Middleware
 
 from ragkit.config import ASSETS, SAMPLES, Settings
 from ragkit.schema import Language
-from ragkit.ui import earlier, render, render_library, serving
-from ragkit.ui.answers import FIELDS
+from ragkit.ui import earlier, render, serving
 from ragkit.ui.boot import Boot
 from ragkit.ui.chat import (
     CONCURRENT_ANSWERS,
@@ -30,15 +29,16 @@ from ragkit.ui.folders import FOLDER_ACTION, Folders
 from ragkit.ui.interface import ChatInterface
 from ragkit.ui.leaving import Leaving
 from ragkit.ui.library import Desk, Library
-from ragkit.ui.overview import Overview, sync_command
+from ragkit.ui.overview import Overview
 from ragkit.ui.scope import Scope
 from ragkit.ui.serving import Login
 from ragkit.ui.settings_tab import SettingsTab
 from ragkit.ui.shelf_panel import ShelfPanel
 from ragkit.ui.shell import LOOPBACK, Shell
-from ragkit.ui.strings import HTML_LANG, TABLES, Strings, choose
+from ragkit.ui.strings import Strings, choose
 from ragkit.ui.tester import Tester
 from ragkit.ui.theme import theme
+from ragkit.ui.translations import translations
 from ragkit.ui.viewer import Viewer
 
 HERE: Final = Path(__file__).parent
@@ -61,32 +61,6 @@ _ROW_ACTION: Final = (
 _JOB_ACTION: Final = (
     'element.addEventListener("ragkit", ({ detail }) => '
     'trigger(detail.action === "cancel" ? "cancel_job" : "resolve_conflicts", detail))'
-)
-_LABELS: Final = (
-    "tab_chat",
-    "tab_library",
-    "tab_tester",
-    "tab_settings",
-    "try",
-    "ask",
-    "mode",
-    "mode_documents",
-    "mode_model",
-    "mode_both",
-    "scope",
-    "drop",
-    "documents_filter",
-    "precision",
-    "precision_info",
-    "precision_automatic",
-    "shelf_new",
-    "shelf_make",
-    "shelf_import",
-    "settings_model",
-    "settings_answers",
-    "settings_search",
-    "settings_checkup",
-    *(f"answers_{name}{part}" for name in FIELDS for part in ("", "_info")),
 )
 
 
@@ -329,27 +303,6 @@ class _Page:
         settled = self._overview.settled() and ours.settled()
         painted = (*self._paint(desk, request), *ours.paint(precision, request))
         return *painted, gr.Timer(IDLE_TICK_S if settled and ours.settled() else TICK_S)
-
-
-def translations(settings: Settings) -> gr.I18n:
-    """What Gradio itself shows in the user's language: its labels, and the HTML of the first paint."""
-    tables: dict[str, dict[str, str]] = {}
-    for language in TABLES:
-        strings = Strings(language)
-        opening = render.Status("busy", strings("state_opening"), strings("state_opening_long"))
-        tables[HTML_LANG[language]] = {
-            **{key: strings(key) for key in _LABELS},
-            **{
-                key: text for key, text in TABLES[language].items() if "." in key
-            },  # Gradio's own, said better
-            "greeting_block": f"## {strings('greeting')}\n\n{strings('greeting_hint')}",
-            "top_bar": render.top_bar(opening, strings),
-            "dialog": render.dialog(strings),
-            "sheet_close": render.sheet_close(strings),
-            "sources_empty_panel": render.sources_empty(strings),
-            "drop_note": render_library.drop_note(sync_command(settings), strings),
-        }
-    return gr.I18n(**tables)
 
 
 # ── Launch ──────────────────────────────────────────────────────────────────────────────────────────
