@@ -48,7 +48,7 @@ def quantise(weight: torch.Tensor, group: int, *, refits: int = _REFITS) -> tupl
     """Round a (rows, columns) matrix to 4 bits; `columns` must be a multiple of `group`.
 
     Returns nibbles, uint8 (rows, columns / 2): the low half of byte j is column j, the high half column
-    j + columns / 2, so that both halves unpack into runs; and the kernel's scales, bf16 (columns / group, rows filled
+    j + columns / 2; and the kernel's scales, bf16 (columns / group, rows filled
     up, 2): scale and zero. Works block by block: beside the result about 20 MB are in use, whatever the matrix.
     """
     rows, columns = weight.shape
@@ -96,19 +96,13 @@ def _bf16(values: torch.Tensor) -> torch.Tensor:
     return values.bfloat16().float()
 
 
-def dequantise(nibbles: torch.Tensor, scales: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Return the fp32 matrix, (rows, columns), in `out` where that is given; `scales` hold at least its rows."""
-    rows, half = nibbles.shape
-    if out is None:
-        out = torch.empty(rows, 2 * half)
-    torch.bitwise_and(nibbles, 15, out=(part := torch.empty_like(nibbles)))
-    out[:, :half] = part
-    torch.bitwise_right_shift(nibbles, 4, out=part)
-    out[:, half:] = part
+def dequantise(nibbles: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Return the fp32 matrix, (rows, columns); `scales` hold at least its rows."""
+    rows = len(nibbles)
+    numbers = torch.cat((nibbles & 15, nibbles >> 4), dim=1).float()
     scale, zero = scales[:, :rows].float().unbind(-1)  # each (groups, rows)
-    zero = zero - _MIDDLE * scale
-    out.view(rows, len(scale), -1).mul_(scale.T[..., None]).add_(zero.T[..., None])
-    return out
+    groups = numbers.view(rows, len(scale), -1)
+    return ((groups - _MIDDLE) * scale.T[..., None] + zero.T[..., None]).view(numbers.shape)
 
 
 def _blocks(rows: int, columns: int, *, share: int = 1) -> Iterator[tuple[int, int]]:
@@ -127,38 +121,47 @@ class Layout:
     block: int
     neighbours: bool  # rows 0 and 1 share a byte; else row 0 and the one half a block below
 
+    def halves(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Split (..., rows) in the low and the high halves of the bytes, each (..., blocks, block / 2)."""
+        pair = (self.block // 2, 2) if self.neighbours else (2, self.block // 2)
+        low, high = numbers.unflatten(-1, (-1, *pair)).unbind(-1 if self.neighbours else -2)
+        return low, high
 
-# As ATen/native/cpu/int4mm_kernel.cpp of torch 2.13 has them, one for each instruction set.
+
+# As ATen/native/cpu/int4mm_kernel.cpp of torch 2.13 has them, one for each instruction set. Rows that are left over
+# make a smaller block of neighbours in all of them.
 _LAYOUTS = (Layout(64, False), Layout(32, False), Layout(32, True), Layout(16, True), Layout(64, True))
 
 
+@functools.cache
+def layout() -> Layout | None:
+    """The layout of this processor's kernel, told by a small sample; None where it is none that is known here."""
+    sample = torch.randint(0, 256, (176, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    theirs = _packed_by_torch(sample)
+    return next((each for each in _LAYOUTS if torch.equal(_packed(sample, each), theirs)), None)
+
+
 def pack(nibbles: torch.Tensor) -> torch.Tensor:
-    """Return the nibbles in the layout of this processor's kernel, uint8 (rows filled up, columns / 2).
+    """Return the nibbles as this processor's kernel wants them, uint8 (rows filled up, columns / 2).
 
-    torch's own op wants the whole matrix as int32 (758 MB for an output layer) and takes 31 s for 1.8B; moving bytes
-    gives the same in 2 s. Which layout it is, a small sample tells; one that is not known is left to torch's op.
+    torch's own op takes the whole matrix as int32 (758 MB for an output layer) and 31 s for 1.8B; moving bytes gives
+    the same in 2 s. It does the work where the layout is not known.
     """
+    known = layout()
+    return _packed(nibbles, known) if known else _packed_by_torch(nibbles)
+
+
+def _packed(nibbles: torch.Tensor, layout: Layout) -> torch.Tensor:
     rows, half = nibbles.shape
-    layout = _layout()
     packed = torch.empty(filled(rows), half, dtype=torch.uint8)
-    for at, end in _blocks(rows, 2 * half):
-        block = nibbles[at:end]
-        whole = len(block) // layout.block * layout.block if layout else 0
-        if layout and whole:
-            packed[at : at + whole] = _moved(block[:whole], layout)
-        if whole < len(block):
-            packed[at + whole : filled(end)] = _packed_by_torch(block[whole:])
+    for at, end, tile in _tiles(filled(rows), 2 * half, layout):
+        part = nibbles[at:end]
+        numbers = torch.zeros(end - at, 2 * half, dtype=torch.uint8)  # rows beyond the last are zeros
+        numbers[: len(part), :half] = part & 15
+        numbers[: len(part), half:] = part >> 4
+        low, high = tile.halves(numbers.T)
+        packed[at:end].view(-1, 2 * half, tile.block // 2).copy_((low | high << 4).transpose(0, 1))
     return packed
-
-
-def _moved(nibbles: torch.Tensor, layout: Layout) -> torch.Tensor:
-    rows, half = nibbles.shape
-    numbers = torch.cat((nibbles & 15, nibbles >> 4), dim=1)
-    if layout.neighbours:
-        first, second = numbers.view(-1, layout.block // 2, 2, 2 * half).unbind(2)
-    else:
-        first, second = numbers.view(-1, 2, layout.block // 2, 2 * half).unbind(1)
-    return (first | second << 4).transpose(1, 2).reshape(rows, half)
 
 
 def _packed_by_torch(nibbles: torch.Tensor) -> torch.Tensor:
@@ -170,11 +173,13 @@ def _packed_by_torch(nibbles: torch.Tensor) -> torch.Tensor:
     return packed
 
 
-@functools.cache
-def _layout() -> Layout | None:
-    sample = torch.randint(0, 256, (128, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    theirs = _packed_by_torch(sample)
-    return next((layout for layout in _LAYOUTS if torch.equal(_moved(sample, layout), theirs)), None)
+def _tiles(rows: int, columns: int, layout: Layout) -> Iterator[tuple[int, int, Layout]]:
+    """Where each piece of a packed matrix begins and ends, and its layout: blocks first, then what is left over."""
+    whole = rows // layout.block * layout.block
+    for at, end in _blocks(whole, columns):
+        yield at, end, layout
+    if whole < rows:
+        yield whole, rows, Layout(rows - whole, True)
 
 
 # Multiplying
@@ -184,12 +189,13 @@ class Int4Linear(nn.Module):
     """A linear layer with 4-bit weights, for inference: x (..., columns) -> (..., rows) in x's dtype.
 
     `kernel_rows`: so many rows of x at once go through torch's kernel, in bf16 (fp16 and fp32 are 30 to 70 times
-    slower there); more are multiplied with de-quantised weights in `product`. With 0 no packed copy is held.
+    slower there); more are multiplied with de-quantised weights in `product`. Both read the packed weights: in a
+    layout that is known they are the only copy.
     """
 
+    packed: torch.Tensor
     scales: torch.Tensor
-    nibbles: torch.Tensor
-    packed: torch.Tensor | None
+    nibbles: torch.Tensor | None
     bias: torch.Tensor | None
 
     def __init__(
@@ -204,16 +210,16 @@ class Int4Linear(nn.Module):
         super().__init__()
         self.out_features, half = nibbles.shape
         self.in_features = 2 * half
+        self.group = self.in_features // len(scales)
         self.kernel_rows = kernel_rows
         self.product = product
-        self.register_buffer("nibbles", nibbles)
+        self.register_buffer("packed", pack(nibbles))
         self.register_buffer("scales", scales)
-        self.register_buffer("packed", pack(nibbles) if kernel_rows else None)
+        self.register_buffer("nibbles", None if layout() else nibbles)
         self.register_buffer("bias", bias)
 
     def extra_repr(self) -> str:
-        group = self.in_features // len(self.scales)
-        return f"in_features={self.in_features}, out_features={self.out_features}, group={group}"
+        return f"in_features={self.in_features}, out_features={self.out_features}, group={self.group}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         flat = x.reshape(-1, self.in_features)
@@ -223,18 +229,34 @@ class Int4Linear(nn.Module):
         return y.to(x.dtype).view(*x.shape[:-1], self.out_features)
 
     def _by_kernel(self, x: torch.Tensor) -> torch.Tensor:
-        group = self.in_features // len(self.scales)
         y: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            x.bfloat16(), self.packed, group, self.scales
+            x.bfloat16(), self.packed, self.group, self.scales
         )
         return y[:, : self.out_features]
 
     def _by_product(self, x: torch.Tensor) -> torch.Tensor:
-        y = torch.empty(len(x), self.out_features, dtype=x.dtype)
+        y = torch.empty(len(x), len(self.packed), dtype=x.dtype)
         x = x.to(self.product)
-        blocks = list(_blocks(self.out_features, self.in_features))
-        buffer = torch.empty(blocks[0][1], self.in_features)
-        for at, end in blocks:
-            weight = dequantise(self.nibbles[at:end], self.scales[:, at:end], buffer[: end - at])
-            y[:, at:end] = x @ weight.to(self.product).T
-        return y
+        for at, end, weight in self._dequantised():
+            y[:, at:end] = x @ weight.to(self.product)
+        return y[:, : self.out_features]
+
+    def _dequantised(self) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Yield the rows from `at` to `end` as fp32 (columns, rows), piece by piece in one buffer."""
+        known = layout()
+        if known is None:
+            assert self.nibbles is not None
+            for at, end in _blocks(self.out_features, self.in_features):
+                yield at, end, dequantise(self.nibbles[at:end], self.scales[:, at:end]).T
+            return
+        tiles = list(_tiles(len(self.packed), self.in_features, known))
+        buffer = torch.empty(max(end - at for at, end, _ in tiles) * self.in_features)
+        for at, end, tile in tiles:
+            weight = buffer[: self.in_features * (end - at)].view(self.in_features, end - at)
+            packed = self.packed[at:end].view(-1, self.in_features, tile.block // 2)
+            low, high = tile.halves(weight)
+            low.copy_((packed & 15).transpose(0, 1))
+            high.copy_((packed >> 4).transpose(0, 1))
+            scale, zero = self.scales[:, None, at:end].float().unbind(-1)  # each (groups, 1, rows)
+            weight.view(len(self.scales), self.group, -1).mul_(scale).add_(zero - _MIDDLE * scale)
+            yield at, end, weight

@@ -1,4 +1,4 @@
-"""4-bit weights on disk: rounded once, then mapped at every later start.
+"""4-bit weights on disk: rounded once, read at every later start.
 
 Owns the folder that they lie in and how it is told whether they still are those of a checkpoint. What is kept are
 the plain nibbles and scales, never the packed ones: their layout is another on another processor.
@@ -108,19 +108,19 @@ def read(place: Path) -> Tensors:
 
 
 class Writing:
-    """Weights on their way to disk. Where they cannot be kept they stay in memory, and a warning says why.
+    """Weights on their way to disk; that they cannot be kept is a warning and no error.
 
-    Use as a context: what was not finished is removed. Beside one shard nothing is held that is on the disk already.
+    Use as a context: what was not finished is removed. No more than one shard of them is held.
     """
 
     def __init__(self, place: Path | None, source: Source, size_bytes: int) -> None:
         """`place` None: nothing is to be kept. `size_bytes`: of all that will be added, about."""
         self._place = place
         self._source = source
-        self._held: Tensors = {}
         self._waiting: Tensors = {}
         self._shards = 0
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        # All is read from the disk for the rounding anyway, which takes longer.
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._content: Future[str] | None = None
         if place is None:
@@ -145,53 +145,43 @@ class Writing:
 
     def add(self, tensors: Tensors) -> None:
         if self._scratch is None:
-            self._held |= tensors
             return
         self._waiting |= tensors
         if sum(each.nbytes for each in self._waiting.values()) >= _SHARD_BYTES:
-            self._write()
+            self._write(Path(self._scratch.name))
 
-    def finish(self) -> Tensors:
-        """Put the weights in their place and stamp them; return all that were added, mapped or from memory."""
-        self._write()
-        if self._scratch and self._content and self._place:
-            try:
-                self._source.write(Path(self._scratch.name), self._content.result())
-                _swap(Path(self._scratch.name), self._place)
-                return read(self._place)
-            except (OSError, SafetensorError) as error:
-                self._give_up(error)
-        return self._held
-
-    def _write(self) -> None:
-        if not (self._scratch and self._waiting):
+    def finish(self) -> None:
+        """Stamp the weights and put them in their place, all at once."""
+        if self._scratch is None or self._content is None or self._place is None:
             return
-        file = Path(self._scratch.name, f"int4-{self._shards + 1:05d}.safetensors")
+        scratch = Path(self._scratch.name)
+        self._write(scratch)
+        try:
+            if self._scratch:
+                self._source.write(scratch, self._content.result())
+                _swap(scratch, self._place)
+        except OSError as error:
+            self._give_up(error)
+
+    def _write(self, scratch: Path) -> None:
+        self._shards += 1
+        file = scratch / f"int4-{self._shards:05d}.safetensors"
         try:
             save_file(self._waiting, file)
             _to_disk(file)
         except (OSError, SafetensorError) as error:
-            file.unlink(missing_ok=True)
             self._give_up(error)
-        else:
-            self._shards += 1
-            self._waiting = {}
+        self._waiting = {}
 
     def _give_up(self, error: Exception) -> None:
-        """Take back into memory what was written."""
         logger.warning("the 4-bit weights cannot be kept in %s: %s", self._place, error)
         scratch, self._scratch = self._scratch, None
         if scratch:
-            if self._shards:  # they lie where they were written, or have been moved already
-                written = read(Path(scratch.name)) or read(self._place or Path())
-                self._held |= {name: tensor.clone() for name, tensor in written.items()}
             scratch.cleanup()
-        self._held |= self._waiting
-        self._waiting = {}
 
 
 def _swap(new: Path, place: Path) -> None:
-    """Give `new` the name `place`. Weights that another process has mapped stay whole until it lets go of them."""
+    """Give `new` the name `place`; what lay there is of other files or broken."""
     if place.exists():
         shutil.rmtree(place)
     new.rename(place)

@@ -1,7 +1,7 @@
 """A model with 4-bit linear layers: made layer by layer from its checkpoint, or from what was kept of that.
 
 The checkpoint is mapped, never copied as a whole: what is rounded lies in the system's file cache, and a model in
-memory is its packed layers, its scales and what is no linear layer. Knows no chat, no device but the CPU.
+memory is its packed layers and what is no linear layer. Knows no chat, no device but the CPU.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def convert(
     else:
         for done, name in enumerate(names):
             report("weights", done / len(names))
-            _replace(model, name, kept[f"{name}.nibbles"], kept[f"{name}.scales"], plan)
+            scales = kept[f"{name}.scales"].clone()  # out of the file, which then can be replaced
+            _replace(model, name, kept[f"{name}.nibbles"], scales, plan)
         report("weights", 1.0)
     stored, dtype = stored_dtype(facts), getattr(torch, plan.dtype)
     for parameter in model.parameters():
@@ -67,7 +68,7 @@ def _linear(model: PreTrainedModel) -> Iterator[str]:
 
 def _replace(
     model: PreTrainedModel, name: str, nibbles: torch.Tensor, scales: torch.Tensor, plan: LoadPlan
-) -> int4.Int4Linear:
+) -> None:
     bias = getattr(model.get_submodule(name), "bias", None)
     facts = plan.int4 or _UNTIMED
     layer = int4.Int4Linear(
@@ -78,7 +79,6 @@ def _replace(
         product=getattr(torch, facts.product),
     )
     model.set_submodule(name, layer)
-    return layer
 
 
 def _kept(model: PreTrainedModel, names: list[str], source: Source, place: Path | None) -> Tensors | None:
@@ -115,18 +115,13 @@ def _round(
             nibbles, scales = int4.quantise(weight, int4.group_of(weight.shape[1]))
             if not bool(scales.isfinite().all()):
                 raise ModelError(f"the weights of {name} are no numbers (NaN)", "Download the model again.")
-            layer = _replace(model, name, nibbles, scales, plan)
+            _replace(model, name, nibbles, scales, plan)
             del weight  # of a fused layer it was a copy
             writing.add({f"{name}.nibbles": nibbles, f"{name}.scales": scales})
-            # From here on the layer holds what is packed; the rest it gets back, mapped, when all is on the disk.
-            layer.nibbles = layer.scales = torch.empty(0)
         report("quantise", 1.0)
         report("save", 0.0)
-        found = writing.finish()
-    for name in names:
-        layer = model.get_submodule(name)
-        layer.nibbles, layer.scales = found[f"{name}.nibbles"], found[f"{name}.scales"]
-    report("save", 1.0)
+        writing.finish()
+        report("save", 1.0)
 
 
 def _weight(model: PreTrainedModel, name: str) -> torch.Tensor:

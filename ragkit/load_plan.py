@@ -46,8 +46,7 @@ _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 # NF4 with double quantisation: 4 bits, an 8-bit scale a block of 64, an fp32 scale for 256 of those.
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-# Two bf16 numbers a group, and 4 bits: once as they are kept, once more in the layout of the kernel.
-_INT4_SCALE_BYTES = 4 / INT4_GROUP
+_INT4_BYTES = 0.5 + 4 / INT4_GROUP  # 4 bits, and two bf16 numbers a group
 _INT8_BYTES = 1.002  # one fp32 scale a row of about 2,000
 _WORK_BYTES = 300 << 20  # activations of a slice of 256 tokens, one layer de-quantised, library state
 _MARGIN_BYTES = 512 << 20  # stays free for everything else
@@ -326,13 +325,7 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
     else:
         dtype = _DTYPES[precision]
     width = _WIDTHS[dtype]
-    by_kernel = device.int4 is None or device.int4.kernel_rows > 0
-    packed = {
-        "nf4": _NF4_BYTES,
-        "int8": _INT8_BYTES,
-        "int4": (1.0 if by_kernel else 0.5) + _INT4_SCALE_BYTES,
-        None: float(width),
-    }[quantisation]
+    packed = {"nf4": _NF4_BYTES, "int8": _INT8_BYTES, "int4": _INT4_BYTES, None: float(width)}[quantisation]
     weights = math.ceil(packed_parameters * packed + others * width)
     tokens = min(context, model.max_positions)
     kv_cache = 2 * model.layers * model.kv_heads * model.head_dim * width * tokens
@@ -378,14 +371,13 @@ def _refusal(
     if best := best_fitting(model, device, context=context, quantiser=quantiser):
         return ModelError(message, f"--precision {best.precision} fits: it needs {_gb(best.room_bytes)} GB.")
     hints = []
-    small = fitting(INTERNLM2_1_8B, device, context=context, quantiser=quantiser)
+    small = best_fitting(INTERNLM2_1_8B, device, context=context, quantiser=quantiser)
     if not quantiser and fitting(model, device, context=context):
         hints.append(f"4bit would fit: pip install {BITSANDBYTES}")
     elif small and model.parameters > INTERNLM2_1_8B.parameters:
-        best = small[-1]
         hints.append(
-            f"{INTERNLM2_1_8B.name} fits with --precision {best.precision}: it needs "
-            f"{_gb(best.room_bytes)} GB."
+            f"{INTERNLM2_1_8B.name} fits with --precision {small.precision}: it needs "
+            f"{_gb(small.room_bytes)} GB."
         )
     hints.append("Else close other programs; without a model ragkit answers with quotations.")
     return ModelError(message, " ".join(hints))
