@@ -18,34 +18,62 @@ Kind = Literal["cuda", "mps", "cpu"]
 Precision = Literal["4bit", "8bit", "bf16", "fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 LABELS: dict[Precision, str] = {
-    "4bit": "4-bit NF4",
+    "4bit": "4-bit",  # "4-bit int4" or "4-bit NF4" in a plan, which knows the device
     "8bit": "8-bit int8",
     "bf16": "bf16",
     "fp16": "fp16",
     "fp32": "fp32",
 }
+_QUANTISERS = {"int4": "4-bit int4", "nf4": "4-bit NF4"}
 # What a plan's notes mean. The page says them in its own words and in both languages.
 NOTES = {
     "fallback_device": "the model does not fit the first device",
     "bf16_emulated": "this device computes bf16 slowly",  # CPU without AMX: .71 x prefill, .88 x decode of fp32
     "fp16_on_cpu": "fp16 saves memory on a CPU but no time",  # .85-.94 x decode of fp32
-    "quantise_once": "quantising takes minutes the first time; the result is kept",  # 98-154 s for 1.8B
+    "quantise_once": "quantising takes minutes the first time; the result is kept",  # int8 by bitsandbytes
+    "int4_once": "rounding the weights takes about a minute the first time; the result is kept",
+    "int4_slow": "this processor lacks the instructions: 4bit saves memory here but no time",
 }
 
 CONTEXT = 4096  # tokens that a plan leaves room for: prompt and answer of a question over documents
 BITSANDBYTES = "bitsandbytes==0.50.2"
+# Weights that share a scale and a zero in int4. 32 would err by 14 % less, for 11 % more to read at each token
+# (tests/bench/int4.py has both).
+INT4_GROUP = 64
 
 _GB = 1 << 30
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 # NF4 with double quantisation: 4 bits, an 8-bit scale a block of 64, an fp32 scale for 256 of those.
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+_INT4_BYTES = 0.5 + 4 / INT4_GROUP  # 4 bits, and two bf16 numbers a group
 _INT8_BYTES = 1.002  # one fp32 scale a row of about 2,000
 _WORK_BYTES = 300 << 20  # activations of a slice of 256 tokens, one layer de-quantised, library state
 _MARGIN_BYTES = 512 << 20  # stays free for everything else
 # 'auto' takes fp32 or bf16 on a CPU only when this share of the free RAM is enough: the file that is read and
 # the rest of ragkit (embedding, index, page) need room beside it.
 _COMFORTABLE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Int4Facts:
+    """What timing one layer of int4 weights said of a CPU; the ratios are fp32's time to int4's, more is better."""
+
+    kernel_rows: int  # so many rows at once are quicker through torch's int4 kernel; 0: none is
+    product: Literal["float32", "bfloat16"]  # in which more of them are multiplied
+    decode: float  # at one row
+    prefill: float  # at 256
+
+    @property
+    def pays(self) -> bool:
+        """Whether answers come sooner than in fp32, their longer prefill counted."""
+        return self.decode >= _PAYS_DECODE and self.prefill >= _PAYS_PREFILL
+
+
+# An answer of 200 tokens to a prompt of 1,500 in fp32 is 23 s of reading and 57 of writing (facts, 6): at these
+# ratios 31 and 28, three quarters of the time.
+_PAYS_DECODE = 2.0
+_PAYS_PREFILL = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +91,7 @@ class DeviceFacts:
     compute_capability: tuple[int, int] | None = None
     has_amx: bool = False
     has_avx512: bool = False
+    int4: Int4Facts | None = None  # of a CPU, where it was timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +143,7 @@ class LoadPlan:
 
     device: str
     dtype: str  # torch's name, of all that is not packed and of the KV cache
-    quantisation: Literal["nf4", "int8"] | None
+    quantisation: Literal["nf4", "int8", "int4"] | None
     device_map: Mapping[str, str]
     weights_bytes: int
     kv_cache_bytes: int
@@ -122,11 +151,12 @@ class LoadPlan:
     total_bytes: int  # while it answers: weights, KV cache, working memory
     precision: Precision
     notes: tuple[str, ...] = ()
+    int4: Int4Facts | None = None  # of int4: which way a layer is multiplied
 
     @property
     def label(self) -> str:
         """The precision as shown to the user."""
-        return LABELS[self.precision]
+        return _QUANTISERS.get(self.quantisation or "", LABELS[self.precision])
 
     @property
     def needed_bytes(self) -> int:
@@ -224,9 +254,10 @@ def _preferred(model: ModelFacts, device: DeviceFacts) -> tuple[Precision, ...]:
     if device.kind == "mps":
         return ("fp16",)
     # With AMX bf16 prefills at 3.9 x fp32 and decodes at 1.4 x (tests/bench/llm.py --layers 4). Without it it prefills
-    # at .45-.71 x and decodes no faster (facts, 6), for all that it halves the memory. NF4 decodes at 1.8-2 x fp32
-    # but prefills at .6-.8 x, so that fp32 comes first where there is room.
-    return ("bf16" if device.has_amx else "fp32", "4bit")
+    # at .45-.71 x and decodes no faster (facts, 6), for all that it halves the memory. int4 decodes at 3.4 x with
+    # AVX-512; where timing a layer did not show that it pays, it is for want of room.
+    plain: Precision = "bf16" if device.has_amx else "fp32"
+    return ("4bit", plain) if device.int4 and device.int4.pays else (plain, "4bit")
 
 
 def _is_supported(model: ModelFacts, device: DeviceFacts, precision: Precision, quantiser: bool) -> bool:
@@ -241,7 +272,8 @@ def _check_supported(model: ModelFacts, device: DeviceFacts, precision: Precisio
     """Raise ModelError where memory is not the question."""
     if model.quantised and precision != model.quantised:
         raise ModelError(
-            f"{model.name} is stored in {LABELS[model.quantised]}; it cannot be loaded in {LABELS[precision]}.",
+            f"{model.name} is stored in {_stored_label(model.quantised)}; it cannot be loaded in "
+            f"{LABELS[precision]}.",
             f"Use --precision {model.quantised}, or the model's folder that is not quantised.",
         )
     if precision not in ("4bit", "8bit"):
@@ -256,15 +288,34 @@ def _check_supported(model: ModelFacts, device: DeviceFacts, precision: Precisio
             f"{precision} needs bitsandbytes, which does not run on {device.name} (MPS).",
             "Use --precision fp16, or --device cpu.",
         )
-    if not quantiser:
+    if not quantiser and not _is_int4(model, device, precision):
         raise ModelError(
             f"{precision} needs bitsandbytes, which is not installed.", f"pip install {BITSANDBYTES}"
         )
 
 
+def _stored_label(precision: Precision) -> str:
+    return _QUANTISERS["nf4"] if precision == "4bit" else LABELS[precision]
+
+
+def _is_int4(model: ModelFacts, device: DeviceFacts, precision: Precision) -> bool:
+    """Whether 4bit is ragkit's own: on a CPU, unless bitsandbytes has packed the weights already."""
+    return precision == "4bit" and device.kind == "cpu" and not model.quantised
+
+
 def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, context: int) -> LoadPlan:
-    quantisation: Literal["nf4", "int8"] | None = None
-    if precision == "4bit":
+    quantisation: Literal["nf4", "int8", "int4"] | None = None
+    packed_parameters = model.matrix_parameters
+    others = model.parameters - packed_parameters
+    if _is_int4(model, device, precision):
+        dtype = "bfloat16"  # all that the kernel takes
+        quantisation = "int4"
+        output = model.vocab * model.hidden
+        packed_parameters += (
+            output  # the output layer is packed too; one that is the embedding as a copy of it
+        )
+        others -= output if others >= 2 * output else 0
+    elif precision == "4bit":
         # The dtype of the products: bf16 where it is in hardware, else what the device computes best.
         dtype = "bfloat16" if device.bf16 else "float32" if device.kind == "cpu" else "float16"
         quantisation = "nf4"
@@ -274,10 +325,8 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
     else:
         dtype = _DTYPES[precision]
     width = _WIDTHS[dtype]
-    packed = {"nf4": _NF4_BYTES, "int8": _INT8_BYTES, None: float(width)}[quantisation]
-    weights = math.ceil(
-        model.matrix_parameters * packed + (model.parameters - model.matrix_parameters) * width
-    )
+    packed = {"nf4": _NF4_BYTES, "int8": _INT8_BYTES, "int4": _INT4_BYTES, None: float(width)}[quantisation]
+    weights = math.ceil(packed_parameters * packed + others * width)
     tokens = min(context, model.max_positions)
     kv_cache = 2 * model.layers * model.kv_heads * model.head_dim * width * tokens
     # Tensor by tensor: beside what is there already lies the largest one, on its way from the file's dtype.
@@ -293,6 +342,7 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
         total_bytes=weights + kv_cache + _WORK_BYTES,
         precision=precision,
         notes=tuple(_notes(model, device, precision)),
+        int4=device.int4 if quantisation == "int4" else None,
     )
 
 
@@ -301,7 +351,11 @@ def _notes(model: ModelFacts, device: DeviceFacts, precision: Precision) -> Iter
         yield "bf16_emulated"
     if precision == "fp16" and device.kind == "cpu":
         yield "fp16_on_cpu"
-    if precision in ("4bit", "8bit") and device.kind == "cpu" and not model.quantised:
+    if _is_int4(model, device, precision):
+        if device.int4 and device.int4.kernel_rows == 0:
+            yield "int4_slow"
+        yield "int4_once"
+    elif precision == "8bit" and device.kind == "cpu" and not model.quantised:
         yield "quantise_once"
 
 
@@ -317,14 +371,13 @@ def _refusal(
     if best := best_fitting(model, device, context=context, quantiser=quantiser):
         return ModelError(message, f"--precision {best.precision} fits: it needs {_gb(best.room_bytes)} GB.")
     hints = []
-    small = fitting(INTERNLM2_1_8B, device, context=context, quantiser=quantiser)
+    small = best_fitting(INTERNLM2_1_8B, device, context=context, quantiser=quantiser)
     if not quantiser and fitting(model, device, context=context):
         hints.append(f"4bit would fit: pip install {BITSANDBYTES}")
     elif small and model.parameters > INTERNLM2_1_8B.parameters:
-        best = small[-1]
         hints.append(
-            f"{INTERNLM2_1_8B.name} fits with --precision {best.precision}: it needs "
-            f"{_gb(best.room_bytes)} GB."
+            f"{INTERNLM2_1_8B.name} fits with --precision {small.precision}: it needs "
+            f"{_gb(small.room_bytes)} GB."
         )
     hints.append("Else close other programs; without a model ragkit answers with quotations.")
     return ModelError(message, " ".join(hints))

@@ -30,7 +30,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.logging import set_tqdm_hook
 
-from ragkit import internlm2, internlm2_tokenizer
+from ragkit import int4_model, internlm2, internlm2_tokenizer
 from ragkit.errors import ModelError
 from ragkit.generation import forward, is_out_of_memory, release_memory
 from ragkit.load_plan import LoadPlan, ModelFacts, fitting
@@ -52,8 +52,8 @@ def load_parts(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load model and tokenizer, and run the model once. Its generation_config names every token that ends a turn.
 
-    Weights that were quantised on a CPU are kept under `cache_dir`: quantising 1.8B to NF4 takes 98-154 s, reading
-    the result 2.5 s (facts, 6).
+    Weights that were quantised on a CPU are kept under `cache_dir`: rounding 1.8B to 4 bits takes about a minute,
+    mapping and packing the result seconds (tests/bench/llm.py).
     """
     report = progress or (lambda stage, done: None)
     if facts.model_type not in CONFIG_MAPPING and facts.model_type != internlm2.MODEL_TYPE and not facts.gguf:
@@ -114,6 +114,11 @@ def _load_weights(
     facts: ModelFacts, plan: LoadPlan, report: Progress, cache_dir: Path | None
 ) -> PreTrainedModel:
     options: dict[str, Any] = {"dtype": getattr(torch, plan.dtype), "device_map": dict(plan.device_map)}
+    if plan.quantisation == "int4":
+        with _reported(lambda stage, done: None, "weights"):  # the files are mapped: a moment
+            model = _read(facts, options | {"dtype": int4_model.stored_dtype(facts)})
+        place = _kept(facts, plan, cache_dir) if cache_dir else None
+        return int4_model.convert(model, facts, plan, report, place)
     if plan.quantisation is None or facts.quantised:
         with _reported(report, "weights"):
             return _read(facts, options)
@@ -177,7 +182,7 @@ def _warm_up(model: PreTrainedModel) -> None:
         )
 
 
-# Quantised weights, kept
+# Weights that bitsandbytes has quantised, kept
 
 
 def _kept(facts: ModelFacts, plan: LoadPlan, cache_dir: Path) -> Path:

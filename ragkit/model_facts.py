@@ -22,7 +22,7 @@ _AGAIN = "Download all files of the model again."
 
 
 def device_facts(which: str = "auto") -> DeviceFacts:
-    """Read the facts of "cpu", "mps", "cuda", "cuda:1", or of the best there is. Imports torch."""
+    """Read the facts of "cpu", "mps", "cuda", "cuda:1", or of the best there is. Imports torch, and times a CPU."""
     import psutil
     import torch
 
@@ -42,6 +42,8 @@ def device_facts(which: str = "auto") -> DeviceFacts:
         host_free_bytes=memory.available,
     )
     if kind == "cpu":
+        from ragkit.int4_probe import timings
+
         able: Mapping[str, Any] = torch.cpu.get_capabilities()
         amx = bool(able.get("amx_bf16"))
         return replace(
@@ -50,6 +52,7 @@ def device_facts(which: str = "auto") -> DeviceFacts:
             bf16=amx or bool(able.get("avx512_bf16")),
             has_amx=amx,
             has_avx512=bool(able.get("avx512_f")),
+            int4=timings(fast_bf16=amx),
         )
     if kind != "mps":
         raise UsageError(f"unknown device {which!r}", "Choose one of: auto, cpu, cuda, cuda:1, mps.")

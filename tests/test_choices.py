@@ -66,7 +66,7 @@ def test_what_lies_here_comes_with_its_size_and_what_it_takes(settings: Settings
     assert choice.profile.path == downloaded and choice.size_bytes > 1_000_000 and choice.fits
     assert {wanted: fit.state for wanted, fit in choice.fits.items()} == dict.fromkeys(choices.WANTED, "fits")
     plans = {wanted: fit.plan for wanted, fit in choice.fits.items()}
-    assert plans["auto"] == plans["fp32"] and plans["4bit"] and plans["4bit"].quantisation == "nf4"
+    assert plans["auto"] == plans["fp32"] and plans["4bit"] and plans["4bit"].quantisation == "int4"
 
 
 def test_a_model_that_the_settings_name_by_its_place_among_the_downloads_is_listed_once(
@@ -136,7 +136,7 @@ def test_automatic_tells_of_the_smallest_when_nothing_fits() -> None:
 
 
 def test_what_this_machine_cannot_do_at_all_says_why() -> None:
-    found = choices.fit(INTERNLM2_1_8B, [CPU], "4bit", quantiser=False)
+    found = choices.fit(INTERNLM2_1_8B, [CPU], "8bit", quantiser=False)
     assert found.state == "impossible" and "bitsandbytes" in found.cause
 
 

@@ -34,6 +34,8 @@ LEVELS = (
         "load_plan",
         "generation",
     },
+    {"int4", "int4_kept"},
+    {"int4_probe", "int4_model"},
     {
         "readers",
         "chunking",

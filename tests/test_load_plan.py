@@ -12,6 +12,7 @@ from ragkit.load_plan import (
     NOTES,
     PRECISIONS,
     DeviceFacts,
+    Int4Facts,
     fitting,
     plan_first,
     plan_load,
@@ -41,6 +42,9 @@ CPU = DeviceFacts(
     has_avx512=True,
 )
 AMX = replace(CPU, has_amx=True, bf16=True)
+FAST = Int4Facts(kernel_rows=64, product="float32", decode=2.3, prefill=0.8)
+QUICK = replace(CPU, int4=FAST)  # timed, and int4 pays
+SLOW = replace(CPU, int4=replace(FAST, kernel_rows=0, decode=0.04))  # no AVX2
 GPU = replace(
     CPU,
     kind="cuda",
@@ -73,6 +77,10 @@ def _free(device: DeviceFacts, free_gb: float) -> DeviceFacts:
         (CPU, LARGE, "4bit"),
         (AMX, SMALL, "bf16"),
         (_free(AMX, 5), SMALL, "4bit"),
+        (QUICK, SMALL, "4bit"),
+        (replace(AMX, int4=replace(FAST, product="bfloat16")), SMALL, "4bit"),
+        (SLOW, SMALL, "fp32"),
+        (_free(SLOW, 10), SMALL, "4bit"),  # for want of room
         (MAC, SMALL, "fp16"),
     ],
     ids=lambda value: getattr(value, "name", value),
@@ -86,8 +94,9 @@ def test_auto_takes_the_best_that_fits(device, model, expected):
     [
         (GPU, "4bit", "bfloat16", "nf4"),
         (TURING, "4bit", "float16", "nf4"),
-        (AMX, "4bit", "bfloat16", "nf4"),
-        (CPU, "4bit", "float32", "nf4"),
+        (AMX, "4bit", "bfloat16", "int4"),
+        (CPU, "4bit", "bfloat16", "int4"),
+        (SLOW, "4bit", "bfloat16", "int4"),
         (GPU, "8bit", "float16", "int8"),
         (CPU, "8bit", "float16", "int8"),
         (CPU, "bf16", "bfloat16", None),
@@ -103,11 +112,41 @@ def test_a_precision_that_is_asked_for_is_kept(device, precision, dtype, quantis
 
 
 @pytest.mark.parametrize(
-    ("precision", "weights_gb"), [("fp32", 7.04), ("bf16", 3.52), ("8bit", 2.12), ("4bit", 1.43)]
+    ("device", "precision", "weights_gb"),
+    [
+        (CPU, "fp32", 7.04),
+        (CPU, "bf16", 3.52),
+        (CPU, "8bit", 2.12),
+        (GPU, "4bit", 1.43),
+        (CPU, "4bit", 1.24),
+    ],
+    ids=lambda value: getattr(value, "kind", value),
 )
-def test_weights_are_reckoned_from_the_tensors(precision, weights_gb):
+def test_weights_are_reckoned_from_the_tensors(device, precision, weights_gb):
     """Measured: 7.3 GB anonymous memory at the fp32 load, 1.9 GB on disk for NF4 (facts, 2b and 2c)."""
-    assert plan_load(SMALL, AMX, precision).weights_bytes / GB == pytest.approx(weights_gb, abs=0.01)
+    assert plan_load(SMALL, device, precision).weights_bytes / GB == pytest.approx(weights_gb, abs=0.01)
+
+
+def test_an_output_that_is_the_embedding_is_packed_as_a_copy():
+    tied = replace(SMALL, parameters=SMALL.parameters - EMBEDDING)
+    assert plan_load(tied, QUICK, "4bit").weights_bytes == plan_load(SMALL, QUICK, "4bit").weights_bytes
+    difference = plan_load(SMALL, CPU, "fp32").weights_bytes - plan_load(tied, CPU, "fp32").weights_bytes
+    assert difference == 4 * EMBEDDING
+
+
+@pytest.mark.parametrize(("decode", "prefill", "pays"), [(2, 0.75, True), (1.9, 1.5, False), (3, 0.7, False)])
+def test_int4_pays_where_decoding_gains_more_than_reading_loses(decode, prefill, pays):
+    timed = replace(FAST, decode=decode, prefill=prefill)
+    assert timed.pays is pays
+    assert plan_load(SMALL, replace(CPU, int4=timed)).precision == ("4bit" if pays else "fp32")
+
+
+def test_the_plan_tells_the_loader_what_was_timed_and_the_user_which_4_bits_they_are():
+    plan = plan_load(SMALL, QUICK, "4bit")
+    assert (plan.int4, plan.label) == (FAST, "4-bit int4")
+    plan = plan_load(SMALL, GPU, "4bit")
+    assert (plan.int4, plan.label) == (None, "4-bit NF4")
+    assert plan_load(SMALL, QUICK, "fp32").int4 is None
 
 
 def test_the_kv_cache_follows_context_layers_heads_and_dtype():
@@ -172,17 +211,32 @@ def test_where_nothing_fits_quotations_are_offered():
     assert "quotations" in caught.value.hint and "fits" not in caught.value.hint
 
 
-@pytest.mark.parametrize("precision", ["4bit", "8bit"])
-def test_without_bitsandbytes_its_precisions_are_refused_with_the_command(precision):
+@pytest.mark.parametrize(("device", "precision"), [(GPU, "4bit"), (GPU, "8bit"), (CPU, "8bit")])
+def test_without_bitsandbytes_its_precisions_are_refused_with_the_command(device, precision):
     with pytest.raises(ModelError, match="not installed") as caught:
-        plan_load(SMALL, CPU, precision, quantiser=False)
+        plan_load(SMALL, device, precision, quantiser=False)
     assert caught.value.hint == "pip install bitsandbytes==0.50.2"
 
 
 def test_without_bitsandbytes_auto_says_that_4bit_would_fit():
     with pytest.raises(ModelError) as caught:
-        plan_load(SMALL, _free(CPU, 3.8), quantiser=False)
+        plan_load(SMALL, _free(GPU, 3.8), quantiser=False)
     assert "4bit would fit: pip install bitsandbytes" in caught.value.hint
+
+
+def test_a_processor_needs_no_bitsandbytes_for_4_bits():
+    assert plan_load(SMALL, CPU, "4bit", quantiser=False).quantisation == "int4"
+    assert plan_load(SMALL, _free(CPU, 3.8), quantiser=False).precision == "4bit"
+    with pytest.raises(ModelError) as caught:
+        plan_load(SMALL, _free(CPU, 1), quantiser=False)
+    assert "bitsandbytes" not in caught.value.hint
+
+
+def test_a_folder_that_bitsandbytes_has_packed_needs_it_on_a_processor_too():
+    stored = replace(SMALL, quantised="4bit")
+    assert plan_load(stored, QUICK, "4bit").label == "4-bit NF4"
+    with pytest.raises(ModelError, match="not installed"):
+        plan_load(stored, QUICK, "4bit", quantiser=False)
 
 
 @pytest.mark.parametrize("precision", ["4bit", "8bit"])
@@ -201,8 +255,8 @@ def test_a_gguf_file_is_not_quantised_again():
 def test_a_folder_that_is_quantised_already_keeps_its_precision():
     stored = replace(SMALL, quantised="4bit")
     assert plan_load(stored, AMX).precision == "4bit"
-    assert "quantise_once" not in plan_load(stored, AMX).notes
-    with pytest.raises(ModelError, match="stored in 4-bit"):
+    assert plan_load(stored, AMX).notes == ()
+    with pytest.raises(ModelError, match="stored in 4-bit NF4"):
         plan_load(stored, AMX, "bf16")
 
 
@@ -232,13 +286,19 @@ def test_when_no_device_fits_the_first_one_is_named():
         (replace(CPU, bf16=True), "bf16", "bf16_emulated"),  # avx512_bf16 alone: .71 x the prefill of fp32
         (TURING, "bf16", "bf16_emulated"),
         (CPU, "fp16", "fp16_on_cpu"),
-        (CPU, "4bit", "quantise_once"),
+        (CPU, "4bit", "int4_once"),
+        (QUICK, "4bit", "int4_once"),
         (CPU, "8bit", "quantise_once"),
     ],
 )
 def test_what_is_worth_knowing_is_noted(device, precision, note):
     assert plan_load(SMALL, device, precision).notes == (note,)
     assert note in NOTES
+
+
+def test_a_processor_that_lacks_the_instructions_is_told_that_4_bits_save_no_time():
+    assert plan_load(SMALL, SLOW, "4bit").notes == ("int4_slow", "int4_once")
+    assert "int4_slow" in NOTES
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ragkit import models
@@ -72,6 +72,7 @@ def memory(device: DeviceFacts, *, quantiser: bool) -> Check:
         model=INTERNLM2_1_8B.name,
         precision=chosen,
         needs=needs,
+        int4=asdict(device.int4) if device.int4 else None,
     )
 
 

@@ -85,7 +85,7 @@ def test_a_model_that_fits_says_what_it_takes_and_can_be_loaded() -> None:
 
 def test_one_that_does_not_fit_says_why_and_offers_what_does() -> None:
     html = row(listed(QUOTES, local(free_gb=4), wanted="fp32"), "acme/one")
-    assert "Does not fit: fp32 wants 8.6 GB of free memory, there are 4.0 GB. 4-bit NF4 would fit" in html
+    assert "Does not fit: fp32 wants 8.6 GB of free memory, there are 4.0 GB. 4-bit int4 would fit" in html
     assert actions(html) == ["load:4bit"]
     assert actions(row(listed(QUOTES, local(free_gb=0.5)), "acme/one")) == []
 
@@ -93,7 +93,7 @@ def test_one_that_does_not_fit_says_why_and_offers_what_does() -> None:
 def test_one_that_cannot_run_here_at_all_says_why_and_cannot_be_chosen() -> None:
     broken = replace(local(), fits=dict.fromkeys(choices.WANTED, Fit("impossible", cause="it is " + HOSTILE)))
     html = row(listed(QUOTES, broken, wanted="4bit"), "acme/one")
-    assert "Not possible (4-bit NF4)." in html and "&lt;script&gt;" in html and actions(html) == []
+    assert "Not possible (4-bit)." in html and "&lt;script&gt;" in html and actions(html) == []
 
 
 def test_the_one_in_use_is_marked_and_can_be_unloaded() -> None:
