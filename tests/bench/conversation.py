@@ -119,9 +119,11 @@ def follow_up(llm: Any) -> dict[str, Any]:
             if name == "warm":
                 llm.chat(first, max_tokens=24, conversation=KEY)
                 _settle(llm)
-            at, text = _timed(llm.stream_chat(second, max_tokens=24, conversation=KEY))
-            seconds[name].append(at[0])
-            texts[name].add(text)
+            # One token, not the first piece: of random weights most tokens are no text.
+            at, _ = _timed(llm.stream_chat(second, max_tokens=1, conversation=KEY))
+            seconds[name].append(at[-1])
+            _settle(llm)
+            texts[name].add(llm.chat(second, max_tokens=24, conversation=KEY).message.content)
     llm.forget(KEY)
     best = {name: min(values) for name, values in seconds.items()}
     return {
