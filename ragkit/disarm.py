@@ -22,7 +22,7 @@ _UNSEEN = re.compile(
 )
 _OPEN, _CLOSE, _BAR = "[<＜]", "[>＞]", "[|｜]"
 _TOKEN = re.compile(
-    rf"{_OPEN}\s{{0,3}}[/／]?\s{{0,3}}{TAG}(?!\w)(?:\s{{0,3}}{_CLOSE})?"
+    rf"{_OPEN}\s*(?:[/／]\s*)?{TAG}(?![^\W\d])(?:\s{{0,3}}{_CLOSE})?"
     rf"|{_OPEN}[/／]?{_BAR}[\w/▁.:-]{{1,40}}{_BAR}{_CLOSE}"  # <|im_end|>, <｜User｜>
     rf"|{_OPEN}{{2}}[/／]?SYS{_CLOSE}{{2}}"
     rf"|{_OPEN}[/／]?(?:s|unk|pad|bos|eos|mask|sop|eop|start_of_turn|end_of_turn|think|tool_call|tool_response){_CLOSE}"

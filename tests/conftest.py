@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before anything is imported that reads them: no test may reach for a network.
@@ -17,6 +18,10 @@ for _name in [name for name in os.environ if name.startswith("RAGKIT_")]:
 from ragkit.config import Settings
 from ragkit.engine import Engine
 from tests.fakes import WordEmbedding
+
+# An example that takes its time on a busy machine is no fault.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
