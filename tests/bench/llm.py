@@ -221,7 +221,9 @@ def _in_a_process(folder: Path, precision: str, device: str, cache: Path) -> dic
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-2:]}
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(f"{precision}: {json.dumps(answer)}", file=sys.stderr, flush=True)  # minutes before the document is whole
+    print(
+        f"{precision}: {json.dumps(answer)}", file=sys.stderr, flush=True
+    )  # minutes before the document is whole
     return answer
 
 
