@@ -100,7 +100,7 @@ def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
             choices.append(
                 Choice(
                     _id(known.name),
-                    replace(profiles.local(known.name, Path()), path=None),
+                    profiles.local(known.name, None),
                     here=False,
                     size_bytes=known.download_bytes,
                     licence=known.licence,

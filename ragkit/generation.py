@@ -1,6 +1,6 @@
 """Tokens out of a causal model, and text out of tokens.
 
-Prefill goes in slices, and a look at the stop flag precedes every forward. What a prefix holds is not read again, and
+Prefill goes in slices, and a look at the stop flag precedes every forward, and every layer of a slice. What a prefix holds is not read again, and
 what an answer copies is guessed and checked several tokens at a time. Knows nothing of threads, chats or LlamaIndex.
 """
 
@@ -12,6 +12,7 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from ragkit.kv_cache import new_cache
 from ragkit.lookup import MOST, Lookup
 from ragkit.pace import PROBE, ROW_COST, Pace
 from ragkit.prefix_cache import Marks, Prefix, slices
 
-# Prompt tokens in one forward. 1,500 at once are half a minute on a CPU that nothing can interrupt.
-SLICE = 256
+# Prompt tokens in one forward. 4-bit weights are de-quantised once in it: fewer tokens pay more for that, more take
+# more memory, and are read anew where a prompt of a conversation differs.
+SLICE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Options:
 
 def new_prefix(model: PreTrainedModel) -> Prefix:
     """Return an empty one for this model."""
-    return Prefix(DynamicCache(config=model.config.get_text_config(decoder=True)))
+    return Prefix(new_cache(model))
 
 
 def generate_tokens(
@@ -83,6 +86,7 @@ def generate_tokens(
     rows = read(model, prompt, slices(prompt, marks, SLICE), prefix, stopped)
     if rows is None:
         return
+    prefix.answering = (len(prompt), rows)
     ids = torch.tensor([list(prompt)], device=model.device)  # (1, length)
     most_ids = steady_length(model) or sys.maxsize
     lookup = Lookup(prompt, row_cost) if options.lookup and prefix.can_be_cut else None
@@ -121,15 +125,41 @@ def read(
     Return the logits after its last token, (1, vocabulary); None when it was stopped before.
     """
     prefix.cut(prefix.shared(ids, ends))
-    logits = None
-    for end in ends[len(prefix.ends) :]:
-        if stopped():
-            return None
-        part = list(ids[len(prefix.ids) : end])
-        logits = forward(model, torch.tensor([part], device=model.device), prefix.cache)
-        prefix.ids += part
-        prefix.ends.append(end)
+    logits = prefix.answering[1] if prefix.answering and len(prefix.ids) == len(ids) else None
+    with _stopping(model, stopped):
+        for end in ends[len(prefix.ends) :]:
+            if stopped():
+                return None
+            part = list(ids[len(prefix.ids) : end])
+            try:
+                logits = forward(model, torch.tensor([part], device=model.device), prefix.cache)
+            except _Stopped:
+                prefix.cut(len(prefix.ids))
+                return None
+            prefix.ids += part
+            prefix.ends.append(end)
     return logits
+
+
+class _Stopped(Exception):
+    """A forward was given up."""
+
+
+@contextmanager
+def _stopping(model: PreTrainedModel, stopped: Callable[[], bool]) -> Iterator[None]:
+    """Give a forward up before a layer: a slice takes a CPU up to 20 s, one of its layers less than one."""
+
+    def look(*_: object) -> None:
+        if stopped():
+            raise _Stopped
+
+    stacks = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+    hooks = [layer.register_forward_pre_hook(look) for layer in max(stacks, key=len, default=())]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def probe(model: PreTrainedModel, pace: Pace) -> None:

@@ -38,6 +38,9 @@ def convert(
 ) -> PreTrainedModel:
     """Replace the linear layers of a model that was read in `stored_dtype`, and put the rest into the plan's dtype.
 
+    The embedding stays as it is stored, in the mapped file, unless the plan's dtype takes less: what a token picks of
+    it is converted.
+
     `place`: the folder in which the rounded weights are kept, and looked for.
     """
     source = Source([facts.folder / "config.json", *facts.weight_files], {"group": INT4_GROUP})
@@ -52,9 +55,13 @@ def convert(
             _replace(model, name, kept[f"{name}.nibbles"], scales, plan)
         report("weights", 1.0)
     stored, dtype = stored_dtype(facts), getattr(torch, plan.dtype)
+    embedding = model.get_input_embeddings()
+    picked = embedding.weight if dtype.itemsize >= stored.itemsize else None
     for parameter in model.parameters():
-        if parameter.dtype == stored:  # what transformers keeps in fp32 stays so
+        if parameter.dtype == stored and parameter is not picked:  # what transformers keeps in fp32 stays so
             parameter.data = parameter.data.to(dtype)
+    if picked is not None and stored != dtype:
+        embedding.register_forward_hook(lambda module, ids, rows: rows.to(dtype))
     model.config.dtype = dtype
     return model
 

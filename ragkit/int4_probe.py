@@ -22,7 +22,7 @@ _COLUMNS = 2048  # InternLM2-1.8B's width
 _SHORT_ROWS = 1024  # as many as make a good sample where many rows are multiplied
 _TIMES = 8  # of them are its feed-forward's 8,192: in fp32 64 MB, which no cache of a laptop holds
 _COPIES = 4  # of the 4-bit layer in turn, for the same reason: 9 MB each
-_MANY = 256  # rows of a slice of the prompt (generation.SLICE)
+_MANY = 512  # rows of a slice of the prompt (generation.SLICE)
 _STEPS = (1, 4, 8, 16, 32, 64, 128)
 _ROUNDS = 5
 # The processor time of this thread, which other programs take nothing of; Windows counts it in steps of 15 ms.

@@ -6,7 +6,6 @@ Knows nothing of chats.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -30,7 +29,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.logging import set_tqdm_hook
 
-from ragkit import int4_model, internlm2, internlm2_tokenizer
+from ragkit import int4_model, internlm2, internlm2_tokenizer, models
 from ragkit.errors import ModelError
 from ragkit.generation import forward, is_out_of_memory, release_memory
 from ragkit.load_plan import LoadPlan, ModelFacts, fitting
@@ -187,8 +186,7 @@ def _warm_up(model: PreTrainedModel) -> None:
 
 def _kept(facts: ModelFacts, plan: LoadPlan, cache_dir: Path) -> Path:
     """One place a source folder and precision, so that a changed model replaces its old weights."""
-    place = hashlib.blake2b(str(facts.folder.resolve()).encode(), digest_size=4).hexdigest()
-    return cache_dir / f"{facts.name}-{place}-{plan.precision}"
+    return cache_dir / f"{models.quantised_name(facts.folder)}{plan.precision}"
 
 
 def _stamp(facts: ModelFacts, plan: LoadPlan) -> dict[str, Any]:

@@ -137,6 +137,12 @@ def best_local(
     return next((model for model in local_models(data_dir, hub_cache=hub_cache) if fits(model)), None)
 
 
+def quantised_name(model: Path) -> str:
+    """What the names of everything begin with that was made of a model: two of one name in two places have two."""
+    place = hashlib.blake2b(str(model.resolve()).encode(), digest_size=4).hexdigest()
+    return f"{model.name}-{place}-"
+
+
 def is_download(place: Path, data_dir: Path) -> bool:
     """Whether a model lies where downloads go, so that ragkit may delete it."""
     return place.is_dir() and place.resolve().parent == (data_dir / "models").resolve()
@@ -146,6 +152,7 @@ def delete(folder: Path, data_dir: Path) -> None:
     """Delete a model that was downloaded, and what was made of it. Raises UsageError, ModelError."""
     if not is_download(folder, data_dir):
         raise UsageError(f"{folder} was not downloaded by ragkit.", "Delete it yourself.")
+    made = f"{glob.escape(quantised_name(folder))}*"
     gone = folder.with_name(f".gone-{folder.name}")
     try:
         shutil.rmtree(gone, ignore_errors=True)
@@ -153,7 +160,7 @@ def delete(folder: Path, data_dir: Path) -> None:
         shutil.rmtree(gone)
     except OSError as error:
         raise ModelError(f"{folder} cannot be deleted: {error.strerror}", "Close what uses it.") from error
-    for kept in (data_dir / "models" / QUANTISED).glob(f"{glob.escape(folder.name)}-*"):
+    for kept in (data_dir / "models" / QUANTISED).glob(made):
         shutil.rmtree(kept, ignore_errors=True)
 
 

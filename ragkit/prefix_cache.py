@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
 from transformers import DynamicCache, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
+
+from ragkit.kv_cache import GrowingLayer
 
 # Tokens that a forward over a prompt has at the least where it ends before the prompt does: each costs a pass over
 # all weights.
@@ -23,6 +26,7 @@ LEAST = 32
 MOST_BYTES = 1 << 30  # of all conversations together; of InternLM2-1.8B in bf16 about 11,000 tokens...
 SHARE = 0.25  # ...and no more than this of the memory that would be free without them
 LEAST_FREE_BYTES = 1 << 29  # with less than this, nothing is kept
+_CAN_BE_CUT = (DynamicLayer, GrowingLayer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +94,27 @@ def _edges(ids: Sequence[int], marks: Marks) -> Iterator[int]:
 class Prefix:
     """A cache, the tokens of a prompt that are in it, and where each forward over them ended.
 
-    Behind them the cache may hold tokens of an answer, until `cut`.
+    Behind them the cache may hold tokens of an answer, or what a forward that was given up left in some layers, until
+    `cut`.
     """
 
     def __init__(self, cache: DynamicCache) -> None:
         self.cache = cache
         self.ids: list[int] = []
         self.ends: list[int] = []
+        # The logits after a whole prompt, (1, vocabulary), and its length: asked again, nothing is to be read.
+        self.answering: tuple[int, torch.Tensor] | None = None
 
     def shared(self, ids: Sequence[int], ends: Sequence[int]) -> int:
         """Return how many of the tokens serve a prompt that is to be read in forwards up to `ends`.
 
-        Never all of a prompt: the last forward gives the logits.
+        All of a prompt only where its logits are kept: else the last forward is to give them.
         """
         kept = 0
+        whole = self.answering[0] if self.answering else 0
+        most = len(ids) if whole == len(ids) else len(ids) - 1
         for end, other in zip(self.ends, ends, strict=False):
-            if end != other or end >= len(ids) or self.ids[kept:end] != list(ids[kept:end]):
+            if end != other or end > most or self.ids[kept:end] != list(ids[kept:end]):
                 break
             kept = end
         return kept
@@ -114,24 +123,32 @@ class Prefix:
         """Forget all behind the first `length` tokens."""
         self.ids = self.ids[:length]
         self.ends = [end for end in self.ends if end <= length]
-        if surplus := self.cache.get_seq_length() - length:
-            self.cache.crop(-surplus)  # transformers 5.23 raises at a positive number
+        if self.answering and self.answering[0] > length:
+            self.answering = None
+        for layer in self._layers:
+            if type(layer) in _CAN_BE_CUT and (surplus := layer.get_seq_length() - length) > 0:
+                layer.crop(-surplus)  # transformers 5.23 raises at a positive number
 
     @property
     def can_be_cut(self) -> bool:
         """Whether `cut` leaves exactly what stood there before: not where a layer forgets (sliding windows), sums
         up (linear attention) or packs (quantised caches); nor with nothing in it."""
-        layers = self.cache.layers
-        return bool(layers) and all(
-            type(layer) is DynamicLayer and layer.get_seq_length() >= len(self.ids) for layer in layers
+        return bool(self._layers) and all(
+            type(layer) in _CAN_BE_CUT and layer.get_seq_length() >= len(self.ids) for layer in self._layers
         )
 
     @property
     def size_bytes(self) -> int:
-        """The memory that the cache takes."""
-        layers: list[Any] = self.cache.layers
-        tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values) if tensor is not None]
+        """The memory that all this takes."""
+        tensors = [
+            tensor for layer in self._layers for tensor in (layer.keys, layer.values) if tensor is not None
+        ]
+        tensors += [self.answering[1]] if self.answering else []
         return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+    @property
+    def _layers(self) -> list[Any]:
+        return self.cache.layers
 
 
 class PrefixCaches:

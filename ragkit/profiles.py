@@ -120,10 +120,10 @@ def load(profile: Profile, settings: Settings, *, progress: OnLoading | None = N
     return model
 
 
-def local(name: str, path: Path) -> Profile:
-    """The profile of a model on this machine."""
+def local(name: str, path: Path | None) -> Profile:
+    """The profile of a model on this machine, or (without a path) of one that would be here once it was fetched."""
     known = models.find_known(name)
-    shown = path.name if Path(name).expanduser().exists() else name
+    shown = path.name if path and Path(name).expanduser().exists() else name
     languages = known.languages if known else ("zh", "en")
     return Profile("local", shown, path=path, languages=languages, simple=name == models.SMOLLM2)
 

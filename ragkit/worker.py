@@ -1,7 +1,7 @@
 """The thread that runs a model, and the streams in which others read what it makes.
 
 Requests are served one at a time in the order of their arrival. Giving one up only sets a flag: at most one more
-forward is made, of one token (with those guessed after it) or one slice, then the next request has the model. Between
+token (with those guessed after it) or one layer of a slice is computed, then the next request has the model. Between
 the requests of a conversation the thread keeps what was read. Knows nothing of chats.
 """
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ragkit.generation import SLICE, Detokeniser, Options, StopStrings, generate_tokens
+from ragkit.generation import SLICE, Detokeniser, Options, StopStrings, generate_tokens, new_prefix
 from ragkit.internlm2 import load_model
 from ragkit.internlm2_tokenizer import load_tokenizer
 from tests.tiny import GOLDEN, llama
@@ -47,9 +47,9 @@ def _prompt(length: int) -> list[int]:
     return torch.randint(3, 512, (length,), generator=torch.Generator().manual_seed(length)).tolist()
 
 
-def _ours(model, prompt, *, end_ids=NEVER, stopped=lambda: False, **options) -> list[int]:
+def _ours(model, prompt, *, end_ids=NEVER, stopped=lambda: False, prefix=None, **options) -> list[int]:
     chosen = Options(**{"max_tokens": 24, **options})
-    return list(generate_tokens(model, prompt, chosen, end_ids, stopped))
+    return list(generate_tokens(model, prompt, chosen, end_ids, stopped, prefix=prefix))
 
 
 def _theirs(model, prompt, **options) -> list[int]:
@@ -61,7 +61,7 @@ def _theirs(model, prompt, **options) -> list[int]:
 # Tokens
 
 
-@pytest.mark.parametrize("length", [1, 2, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE, 600])
+@pytest.mark.parametrize("length", [1, 2, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE, 2 * SLICE + 88])
 def test_greedy_tokens_are_those_of_plain_generate(model, length):
     prompt = _prompt(length)
     assert _ours(model, prompt) == _theirs(model, prompt)
@@ -102,14 +102,26 @@ def test_one_token_costs_one_forward_after_the_prompt(model):
 
 def test_a_prompt_is_read_in_slices(model):
     with _Forwards(model) as forwards:
-        _ours(model, _prompt(600), max_tokens=1)
-    assert forwards.lengths == [SLICE, SLICE, 600 - 2 * SLICE]
+        _ours(model, _prompt(2 * SLICE + 88), max_tokens=1)
+    assert forwards.lengths == [SLICE, SLICE, 88]
 
 
 def test_a_stop_while_the_prompt_is_read_lets_no_further_slice_begin(model):
     with _Forwards(model) as forwards:
-        tokens = _ours(model, _prompt(600), stopped=lambda: len(forwards.lengths) == 2)
+        tokens = _ours(model, _prompt(2 * SLICE + 88), stopped=lambda: len(forwards.lengths) == 2)
     assert tokens == [] and forwards.lengths == [SLICE, SLICE]
+
+
+def test_a_stop_while_a_slice_is_read_is_seen_before_the_next_layer(model):
+    layers, done, prefix, prompt = model.model.layers, [], new_prefix(model), _prompt(SLICE + 88)
+    hooks = [layer.register_forward_hook(lambda *_: done.append(1)) for layer in layers]
+    tokens = _ours(model, prompt, stopped=lambda: len(done) == len(layers) + 1, prefix=prefix)
+    for hook in hooks:
+        hook.remove()
+    assert tokens == [] and len(done) == len(layers) + 1
+    assert prefix.ends == [SLICE] and prefix.can_be_cut  # what one layer had of the second slice is gone
+    assert {layer.get_seq_length() for layer in prefix.cache.layers} == {SLICE}
+    assert _ours(model, prompt, prefix=prefix) == _ours(model, prompt)
 
 
 def test_a_stop_between_tokens_lets_no_further_forward_begin(model):

@@ -219,9 +219,9 @@ def _edit(file: Path, **changes: object) -> None:
     file.write_text(json.dumps(config | changes), encoding="utf-8")
 
 
-def _load(folder: Path, timed: Int4Facts = KERNEL, **options):
+def _load(folder: Path, timed: Int4Facts = KERNEL, *, amx: bool = False, **options):
     facts = model_facts(folder)
-    plan = plan_load(facts, replace(device_facts("cpu"), int4=timed), "4bit")
+    plan = plan_load(facts, replace(device_facts("cpu"), int4=timed, has_amx=amx), "4bit")
     return load_parts(facts, plan, **options)[0]
 
 
@@ -273,24 +273,28 @@ def _stored(facts) -> torch.dtype:
     return torch.bfloat16 if facts.bytes_by_dtype[0][0] == "BF16" else torch.float32
 
 
-def test_every_linear_layer_that_can_be_is_4_bits_and_the_rest_is_bf16(folders):
+@pytest.mark.parametrize(("amx", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_every_linear_layer_that_can_be_is_4_bits_and_the_rest_is_of_the_plans_dtype(folders, amx, dtype):
     for kind in KINDS:
-        model = _load(folders[kind])
+        model = _load(folders[kind], amx=amx)
         names = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
         if kind == "odd":  # 80 columns are no multiple of 32
             assert names == {f"model.layers.{n}.mlp.down_proj" for n in (0, 1)}
         else:
             assert not names
         assert isinstance(model.lm_head, Int4Linear)
-        assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
-        assert model.dtype == torch.bfloat16
+        embedding = model.get_input_embeddings()
+        others = {parameter.dtype for parameter in model.parameters() if parameter is not embedding.weight}
+        assert others == {dtype} == {embedding(PROMPT).dtype}
+        stored = _stored(model_facts(folders[kind]))
+        assert embedding.weight.dtype == min(stored, dtype, key=lambda each: each.itemsize)
         assert model.model.rotary_emb.inv_freq.dtype == torch.float32
 
 
 def test_an_output_that_is_the_embedding_leaves_the_embedding_as_it_is(folders):
     model = _load(folders["tied"])
     stored = load_file(folders["tied"] / "model.safetensors")["model.embed_tokens.weight"]
-    assert torch.equal(model.get_input_embeddings().weight, stored.bfloat16())
+    assert torch.equal(model.get_input_embeddings().weight, stored)
     assert _error(int4.dequantise(*_rounded(stored)), stored) < 0.1
 
 
@@ -299,6 +303,8 @@ def test_a_model_holds_what_its_plan_reckons(folders):
     plan = plan_load(facts, device_facts("cpu"), "4bit")
     model = _load(folders["internlm2"])
     held = held_bytes(model)["cpu"]
+    if Path("/proc/self/maps").exists():
+        held += model.get_input_embeddings().weight.nbytes  # which lies in the mapped file
     assert held == pytest.approx(plan.weights_bytes, rel=0.02)
 
 

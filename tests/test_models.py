@@ -149,8 +149,8 @@ def test_a_manifest_that_makes_no_sense_counts_as_none(tmp_path: Path, text: str
 def test_only_what_was_downloaded_is_deleted_with_what_was_made_of_it(tmp_path: Path) -> None:
     data_dir, own = tmp_path / "data", tmp_path / "own-model"
     downloaded = models.folder_of("internlm/internlm2-chat-1_8b", data_dir)
-    kept = data_dir / "models" / models.QUANTISED / f"{downloaded.name}-0123-4bit"
-    other = data_dir / "models" / models.QUANTISED / "another-0123-4bit"
+    kept = data_dir / "models" / models.QUANTISED / f"{models.quantised_name(downloaded)}4bit"
+    other = data_dir / "models" / models.QUANTISED / f"{downloaded.name}-sft-01234567-4bit"
     for folder in (downloaded, own, kept, other):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")

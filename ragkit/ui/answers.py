@@ -48,7 +48,7 @@ class AnswerSettings:
         opened.select(self.show, None, [*parts, told], **AT_ONCE)
         told.reset_answers(self.reset, None, [*parts, told], **AT_ONCE)
         for part, name in zip(parts, FIELDS, strict=True):
-            # A text tells of no input that did not come by keys, so it tells of every change; `save` sees that
+            # A text tells of no input that did not come by keys, so it tells of every change; `_save` sees that
             # what the server has put into the form is none.
             changed = part.change if isinstance(part, gr.Textbox) else part.input
             changed(self._saver(name), part, told, trigger_mode="always_last", **AT_ONCE)
@@ -73,39 +73,31 @@ class AnswerSettings:
         """The handler of one part: with the whole form a change that comes late would put the others back."""
 
         def save(value: Any, request: gr.Request) -> Any:
-            return self.save({name: value}, request)
+            with self._lock:
+                return self._save(name, value, self._strings_for(request))
 
         return save
 
-    def save(self, form: dict[str, Any], request: gr.Request) -> Any:
-        """Take what the form holds, from the next question on, and keep it for the next start."""
-        with self._lock:
-            return self._saved(form, self._strings_for(request))
-
-    def _saved(self, form: dict[str, Any], strings: Strings) -> Any:
-        settings = self._boot.settings
-        given = {
-            name: value
-            for name, value in form.items()
-            if value is not None and value != getattr(settings, name)
-        }
-        if not given:
+    def _save(self, name: str, value: Any, strings: Strings) -> Any:
+        """Take a value from the next question on, and keep it for the next start."""
+        if value is None or value == getattr(self._boot.settings, name):
             return gr.skip()
         try:
-            settings = settings.changed("the form", **given)
+            settings = self._boot.settings.changed("the form", **{name: value})
         except RagkitError as error:
             return render_settings.answers_told("failed", strings.error(error.code), str(error), strings)
         self._boot.use_settings(settings)
-        return self._kept(strings, **{name: getattr(settings, name) for name in given})
+        return self._kept(strings, **{name: getattr(settings, name)})
 
     def reset(self, request: gr.Request) -> tuple[Any, ...]:
         """Back to what ragkit is made with."""
-        strings, settings = self._strings_for(request), self._boot.settings
-        fresh = config.Settings(data_dir=settings.data_dir, kb=settings.kb)
-        self._boot.use_settings(
-            settings.changed("the form", **{name: getattr(fresh, name) for name in FIELDS})
-        )
-        return (*self._values(), self._kept(strings, **dict.fromkeys(FIELDS)))
+        with self._lock:
+            settings = self._boot.settings
+            fresh = config.Settings(data_dir=settings.data_dir, kb=settings.kb)
+            self._boot.use_settings(
+                settings.changed("the form", **{name: getattr(fresh, name) for name in FIELDS})
+            )
+            return (*self._values(), self._kept(self._strings_for(request), **dict.fromkeys(FIELDS)))
 
     def _kept(self, strings: Strings, **values: Any) -> str:
         try:

@@ -138,8 +138,9 @@
   // The field that a question is edited in has no name.
   const nameEdit = () => {
     const field = $("#chatbot .edit-textarea:not([aria-label])");
-    field?.setAttribute("aria-label", $("#ask textarea").placeholder);
-    if (field) field.parentElement.dataset.note = $("#confirm").dataset.edit;
+    if (!field) return;
+    field.setAttribute("aria-label", $("#ask textarea").placeholder);
+    field.parentElement.dataset.note = $("#confirm").dataset.edit;
   };
   new MutationObserver(() => { openView(); sayEverywhere(); noList(); nameEdit() }).observe(document.documentElement, { childList: true, subtree: true });
 

@@ -126,6 +126,7 @@ class _Page:
         for event in (app.load, chat.select, self._scope.places.focus):
             event(self._scope.refresh, self._scope.places, self._scope.places, **AT_ONCE)
         library.select(self._paint, self._desk, painted, **AT_ONCE)
+        library.select(self._shelf.look, None, self._shelf.listed, **AT_ONCE)
 
     # ── Chat ──
 

@@ -39,6 +39,8 @@ class ShelfPanel:
         self._boot = boot
         self._strings_for = strings_for
         self._log_file = log_file
+        self._listed: list[Shelved] = []
+        self._seen: object = None  # what was open, and how much was in it, when they were looked up
 
     def build(self, say: Callable[[str], Any]) -> list[Any]:
         """Put it on the page; gives the events after which another knowledge base may be open."""
@@ -69,9 +71,14 @@ class ShelfPanel:
             file.upload(self.take, file, [*outcome, file], **one_at_a_time),
         ]
 
-    def paint(self, request: gr.Request) -> str:
-        """The list as it is now."""
+    def look(self, request: gr.Request) -> str:
+        """The list, looked up anew: another program may have made or changed one."""
         return self._list(self._strings_for(request))
+
+    def paint(self, request: gr.Request) -> str:
+        """The list as it was looked up, again where the open one has changed since: every tick of the clock paints it,
+        and a look asks for the size of every file."""
+        return self._painted(self._strings_for(request)) if self._seen == self._now() else self.look(request)
 
     def make(self, name: str, request: gr.Request) -> Iterator[tuple[object, object, object]]:
         """Make an empty knowledge base of this name and open it."""
@@ -175,10 +182,19 @@ class ShelfPanel:
     def _is_open(self, one: Shelved) -> bool:
         return one.folder.resolve() == self._boot.settings.kb.resolve()
 
+    def _now(self) -> object:
+        engine = self._boot.peek()
+        return self._boot.settings.kb, engine and engine.coverage()
+
     def _list(self, strings: Strings) -> str:
-        if self._boot.peek() is None:
+        self._seen = self._now()
+        self._listed = self._shelved() if self._boot.peek() else []
+        return self._painted(strings)
+
+    def _painted(self, strings: Strings) -> str:
+        listed = self._listed
+        if not listed:
             return ""
-        listed = self._shelved()
         here = next((one.id for one in listed if self._is_open(one)), "")
         own = {folder.resolve() for folder in config.libraries(self._boot.settings.data_dir)}
         return render_shelf.shelf(listed, here, {one.id for one in listed if one.folder in own}, strings)
