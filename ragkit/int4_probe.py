@@ -1,13 +1,15 @@
 """What 4-bit weights are worth on this processor: one layer is timed, once a process, in about a second.
 
-Only a timing tells: torch's int4 kernel is 2.3 x an fp32 product at one row with AVX-512, 1.2 to 1.8 x with AVX2 and
-.04 x without either (facts, 9). Not kept in a file: a measurement that something else disturbed would stay for ever.
+Only a timing tells: one thread has through torch's int4 kernel 2.3 x of an fp32 product at one row with AVX-512, 1.2
+to 1.8 x with AVX2 and .04 x without either (facts, 9), and several have more, for they share the memory. Not kept
+in a file: a measurement that something else disturbed would stay for ever.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,9 @@ _COPIES = 4  # of the 4-bit layer in turn, for the same reason: 9 MB each
 _MANY = 512  # rows of a slice of the prompt (generation.SLICE)
 _STEPS = (1, 4, 8, 16, 32, 64, 128)
 _ROUNDS = 5
+_ROUNDS_TOGETHER = (
+    30  # of all threads: where others compute too, many are needed for one that is not disturbed
+)
 # The processor time of this thread, which other programs take nothing of; Windows counts it in steps of 15 ms.
 _CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter
 
@@ -33,11 +38,16 @@ _CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-
 @torch.inference_mode()
 def timings(*, fast_bf16: bool = False) -> Int4Facts:
     """Time the kernel, the de-quantised product and fp32. `fast_bf16`: bf16 products are to be tried too (AMX)."""
+    # Any numbers do, and not all of them need be different.
+    short = torch.linspace(-0.05, 0.05, _SHORT_ROWS * _COLUMNS).view(_SHORT_ROWS, _COLUMNS)
+    rounded = quantise(short, INT4_GROUP, refits=0)
+    ways = _one_row(short, *rounded)
+    kernel_s, fp32_s = _times(ways, rounds=_ROUNDS_TOGETHER, clock=time.perf_counter)
+    decode = fp32_s / kernel_s
     with _one_thread():
-        # Any numbers do, and not all of them need be different.
-        short = torch.linspace(-0.05, 0.05, _SHORT_ROWS * _COLUMNS).view(_SHORT_ROWS, _COLUMNS)
-        rounded = quantise(short, INT4_GROUP, refits=0)
-        kernel_s, fp32_s = _one_row(short, *rounded)
+        kernel_s, fp32_s = _times(ways)
+        decode = max(decode, fp32_s / kernel_s)  # threads that have to wait for each other show less
+        del ways
         products = [torch.float32, torch.bfloat16] if fast_bf16 else [torch.float32]
         layers = [Int4Linear(*rounded, kernel_rows=0, product=product) for product in products]
         many = torch.ones(_MANY, _COLUMNS)
@@ -53,26 +63,25 @@ def timings(*, fast_bf16: bool = False) -> Int4Facts:
     return Int4Facts(
         kernel_rows=kernel_rows,
         product="bfloat16" if by_product.product == torch.bfloat16 else "float32",
-        decode=fp32_s / kernel_s,
+        decode=decode,
         prefill=plain_s / min(product_s),
     )
 
 
-def _one_row(short: torch.Tensor, nibbles: torch.Tensor, scales: torch.Tensor) -> list[float]:
-    """Time one row through the kernel, and through an fp32 product, both from memory and not from a cache."""
+def _one_row(short: torch.Tensor, nibbles: torch.Tensor, scales: torch.Tensor) -> list[Callable[[], object]]:
+    """One row through the kernel, and through an fp32 product, both from memory and not from a cache."""
     weight = short.repeat(_TIMES, 1)  # 64 MB
     first = Int4Linear(nibbles.repeat(_TIMES, 1), scales.repeat(1, _TIMES, 1), kernel_rows=1)
-    layers = [first, *(copy.deepcopy(first) for _ in range(_COPIES - 1))]
-    turn = iter(layers * (_ROUNDS + 1))
+    turn = itertools.cycle([first, *(copy.deepcopy(first) for _ in range(_COPIES - 1))])
     one = torch.ones(1, _COLUMNS)
-    return _times([lambda: next(turn)(one), lambda: one @ weight.T])
+    return [lambda: next(turn)(one), lambda: one @ weight.T]
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Compute on this thread alone: where others compute too, threads that wait for each other measure only that.
 
-    More threads change the ratios little, and in favour of 4 bits, which read less memory.
+    At many rows more threads change the ratios little; at one row they do, in favour of 4 bits.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -82,14 +91,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _times(ways: Sequence[Callable[[], object]]) -> list[float]:
+def _times(
+    ways: Sequence[Callable[[], object]], *, rounds: int = _ROUNDS, clock: Callable[[], float] = _CLOCK
+) -> list[float]:
     """The best time of each in seconds, taken in turn: what disturbs one round disturbs all of them."""
     best = [float("inf")] * len(ways)
     for way in ways:
         way()
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for i, way in enumerate(ways):
-            started = _CLOCK()
+            started = clock()
             way()
-            best[i] = min(best[i], _CLOCK() - started)
+            best[i] = min(best[i], clock() - started)
     return best

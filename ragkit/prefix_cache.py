@@ -23,7 +23,7 @@ from ragkit.kv_cache import GrowingLayer
 # Tokens that a forward over a prompt has at the least where it ends before the prompt does: each costs a pass over
 # all weights.
 LEAST = 32
-MOST_BYTES = 1 << 30  # of all conversations together; of InternLM2-1.8B in bf16 about 11,000 tokens...
+MOST_BYTES = 1 << 30  # of all conversations together; of InternLM2-1.8B in fp32 about 5,000 tokens...
 SHARE = 0.25  # ...and no more than this of the memory that would be free without them
 LEAST_FREE_BYTES = 1 << 29  # with less than this, nothing is kept
 _CAN_BE_CUT = (DynamicLayer, GrowingLayer)

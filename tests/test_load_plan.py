@@ -134,7 +134,9 @@ def test_an_output_that_is_the_embedding_is_packed_as_a_copy():
     assert difference == 4 * EMBEDDING
 
 
-@pytest.mark.parametrize(("decode", "prefill", "pays"), [(2, 0.75, True), (1.9, 1.5, False), (3, 0.7, False)])
+@pytest.mark.parametrize(
+    ("decode", "prefill", "pays"), [(2, 0.75, True), (1.6, 1, False), (1.6, 1.2, True), (4, 0.5, False)]
+)
 def test_int4_pays_where_decoding_gains_more_than_reading_loses(decode, prefill, pays):
     timed = replace(FAST, decode=decode, prefill=prefill)
     assert timed.pays is pays
