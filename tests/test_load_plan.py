@@ -135,7 +135,7 @@ def test_an_output_that_is_the_embedding_is_packed_as_a_copy():
 
 
 @pytest.mark.parametrize(
-    ("decode", "prefill", "pays"), [(2, 0.75, True), (1.6, 1, False), (1.6, 1.2, True), (4, 0.5, False)]
+    ("decode", "prefill", "pays"), [(2, 0.75, True), (1.5, 0.85, False), (1.6, 1, True), (4, 0.5, False)]
 )
 def test_int4_pays_where_decoding_gains_more_than_reading_loses(decode, prefill, pays):
     timed = replace(FAST, decode=decode, prefill=prefill)
