@@ -2,8 +2,7 @@
 
 Owns the arithmetic: how a matrix is rounded, packed for torch's kernel and multiplied. Few rows go through torch's
 int4 kernel; for many rows the weights are de-quantised block by block and multiplied as usual. Knows no model and no
-file. bitsandbytes' NF4 decodes on a CPU at 2 x fp32 and prefills at .58 x (facts, 6); this decodes at 3.4 x with AVX-512
-(facts, 9), and a layer of 8,192 x 2,048 takes 256 rows at .9 x (AVX2, one thread).
+file. How it compares with fp32 and with bitsandbytes' NF4, tests/bench/llm.py measures.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What 4-bit weights are worth on this processor: one layer is timed, once a process, in about a second.
 
 Only a timing tells: one thread has through torch's int4 kernel 2.3 x of an fp32 product at one row with AVX-512, 1.2
-to 1.8 x with AVX2 and .04 x without either (facts, 9), and several have more, for they share the memory. Not kept
+to 1.8 x with AVX2 and .04 x without either, and several have more, for they share the memory. Not kept
 in a file: a measurement that something else disturbed would stay for ever.
 """
 

@@ -65,14 +65,20 @@ class Int4Facts:
     prefill: float  # at 512
 
     @property
-    def pays(self) -> bool:
-        """Whether an answer takes plainly less time than in fp32, the longer reading of its prompt counted."""
-        return _READING / self.prefill + (1 - _READING) / self.decode <= _PAYS
+    def answer_time(self) -> float:
+        """How long an answer takes, the reading of its prompt counted, where fp32 takes 1."""
+        return _time(self.prefill, self.decode)
 
 
-# An answer of 200 tokens to a prompt of 1,500 in fp32 is 23 s of reading and 57 of writing (facts, 6).
-_READING = 0.29
-_PAYS = 0.75  # of fp32's time; what 4 bits cost in accuracy is not for less
+def _time(prefill: float, decode: float) -> float:
+    # An answer of 200 tokens to a prompt of 1,500 in fp32 is 23 s of reading and 57 of writing (2 cores with AVX-512).
+    return 0.29 / prefill + 0.71 / decode
+
+
+# With AMX bf16 prefills at 3.9 x fp32 and decodes at 1.4 x (tests/bench/llm.py --layers 4). Without it it prefills at
+# .45-.71 x and decodes no faster, for all that it halves the memory.
+_BF16_WITH_AMX = _time(3.9, 1.4)
+_PAYS = 0.75  # of the other precision's time: what 4 bits cost in accuracy is not for less
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +258,10 @@ def _preferred(model: ModelFacts, device: DeviceFacts) -> tuple[Precision, ...]:
         return ("bf16" if device.bf16 else "fp16", "4bit")
     if device.kind == "mps":
         return ("fp16",)
-    # With AMX bf16 prefills at 3.9 x fp32 and decodes at 1.4 x (tests/bench/llm.py --layers 4). Without it it prefills
-    # at .45-.71 x and decodes no faster (facts, 6), for all that it halves the memory. int4 decodes at 3.4 x with
-    # AVX-512; where timing a layer did not show that it pays, it is for want of room.
     plain: Precision = "bf16" if device.has_amx else "fp32"
-    return ("4bit", plain) if device.int4 and device.int4.pays else (plain, "4bit")
+    most = _PAYS * (_BF16_WITH_AMX if device.has_amx else 1)
+    # Where timing a layer did not show that it pays, 4bit is for want of room.
+    return ("4bit", plain) if device.int4 and device.int4.answer_time <= most else (plain, "4bit")
 
 
 def _is_supported(model: ModelFacts, device: DeviceFacts, precision: Precision, quantiser: bool) -> bool:

@@ -78,7 +78,8 @@ def _free(device: DeviceFacts, free_gb: float) -> DeviceFacts:
         (AMX, SMALL, "bf16"),
         (_free(AMX, 5), SMALL, "4bit"),
         (QUICK, SMALL, "4bit"),
-        (replace(AMX, int4=replace(FAST, product="bfloat16")), SMALL, "4bit"),
+        (replace(AMX, int4=FAST), SMALL, "bf16"),  # which that processor does faster than fp32
+        (replace(AMX, int4=replace(FAST, decode=3.4, prefill=2.5)), SMALL, "4bit"),
         (SLOW, SMALL, "fp32"),
         (_free(SLOW, 10), SMALL, "4bit"),  # for want of room
         (MAC, SMALL, "fp16"),
@@ -135,12 +136,12 @@ def test_an_output_that_is_the_embedding_is_packed_as_a_copy():
 
 
 @pytest.mark.parametrize(
-    ("decode", "prefill", "pays"), [(2, 0.75, True), (1.5, 0.85, False), (1.6, 1, True), (4, 0.5, False)]
+    ("decode", "prefill", "chosen"),
+    [(2, 0.75, "4bit"), (1.5, 0.85, "fp32"), (1.6, 1, "4bit"), (4, 0.5, "fp32")],
 )
-def test_int4_pays_where_decoding_gains_more_than_reading_loses(decode, prefill, pays):
+def test_int4_is_taken_where_a_whole_answer_takes_plainly_less_time(decode, prefill, chosen):
     timed = replace(FAST, decode=decode, prefill=prefill)
-    assert timed.pays is pays
-    assert plan_load(SMALL, replace(CPU, int4=timed)).precision == ("4bit" if pays else "fp32")
+    assert plan_load(SMALL, replace(CPU, int4=timed)).precision == chosen
 
 
 def test_the_plan_tells_the_loader_what_was_timed_and_the_user_which_4_bits_they_are():

@@ -241,7 +241,7 @@ def after_stop(
             return gr.skip(), gr.skip(), gr.skip()
         deadline = time.monotonic() + (STOP_WAIT_S if exchange.began else 0)
         while exchange.result is None and time.monotonic() < deadline:
-            time.sleep(0.05)  # a model ends after the word, or the slice of the prompt, that it is at
+            time.sleep(0.05)  # a model ends after the word, or the layer, that it is at
         exchange.answer, exchange.done = exchange.result or replace(exchange.answer, stopped=True), True
         strings = strings_for(request)
         is_last = bool(messages) and (messages[-1].get("metadata") or {}).get("id") == exchange.turn

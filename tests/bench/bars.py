@@ -1,4 +1,4 @@
-"""A bar of the design beside what was reached."""
+"""A bar beside what was reached."""
 
 from __future__ import annotations
 

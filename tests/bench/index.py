@@ -4,7 +4,7 @@ Prints one JSON document. A counting embedder stands in for the model, so that w
 else, and how many chunks would be embedded. LlamaIndex is SimpleDirectoryReader + IngestionPipeline
 (SentenceSplitter, SimpleDocumentStore with UPSERTS_AND_DELETE, SimpleVectorStore) as it comes, and persist:
 without that its index is gone with the process. Both do each step right after one another, so that a machine
-that is busy for a while is busy for both. Bars of the design stand beside what was reached; "ok" is null where
+that is busy for a while is busy for both. Bars stand beside what was reached; "ok" is null where
 a bar asks for another size than was run.
 
     --files 1000   --chunks 100000   --only steps,formats,search

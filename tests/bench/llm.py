@@ -238,7 +238,7 @@ def _ratios(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _bars(results: dict[str, dict[str, Any]], layers: int) -> list[dict[str, Any]]:
-    """The design's bars for 4 bits: they count on a processor with AVX-512 and the whole model."""
+    """The bars for 4 bits: they count on a processor with AVX-512 and the whole model."""
     if "failed" in results.get("4bit", {"failed": ""}) or "failed" in results.get("fp32", {"failed": ""}):
         return []
     from ragkit.model_facts import device_facts
