@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PROBE = 64  # tokens: as few as tell anything, for a large model on a slow machine reads 30 a second
+LEAST = 128  # tokens that tell anything: fewer are read at a lower rate than a long prompt
 ROW_COST = 0.1  # until it is measured
 _WEIGHT = 0.5  # of the newest measure: what else runs on the machine changes
 
@@ -16,7 +16,7 @@ class Pace:
 
     def took(self, tokens: int, seconds: float) -> None:
         """Take in that so many tokens of a prompt were read in this time; few tell nothing."""
-        if tokens < PROBE or seconds <= 0:
+        if tokens < LEAST or seconds <= 0:
             return
         rate = tokens / seconds
         before = self.tokens_per_s

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from ragkit.generation import Options, generate_tokens, probe
 from ragkit.internlm2 import load_model
 from ragkit.lookup import MOST, Lookup, best_number
-from ragkit.pace import PROBE, Pace
+from ragkit.pace import LEAST, Pace
 from tests.tiny import GOLDEN
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -217,10 +217,10 @@ def test_a_probe_measures_how_fast_a_model_reads_and_what_a_guess_costs(model):
 
 def test_the_pace_follows_the_newest_measures_and_few_tokens_tell_nothing():
     pace = Pace()
-    pace.took(PROBE - 1, 1.0)
+    pace.took(LEAST - 1, 1.0)
     assert pace.tokens_per_s is None
-    pace.took(100, 1.0)
+    pace.took(200, 2.0)
     pace.took(300, 1.0)
     assert pace.tokens_per_s == 200
-    pace.took(PROBE - 1, 0.001)
+    pace.took(LEAST - 1, 0.001)
     assert pace.wait_s(400) == 2

@@ -2,11 +2,12 @@
 
 Prints one JSON document. Writes a random InternLM2-1.8B checkpoint (bf16 shards, 3.8 GB) into a temporary folder
 and removes it afterwards. Every precision is loaded by ragkit.llm.load in a process of its own; the ratios are to
-fp32 of the same run, which is what the tutorial's HuggingFaceLLM gave on transformers 4. The page cache is warm.
-"nf4" is bitsandbytes' 4 bits, which ragkit uses on CUDA only: loaded here by transformers, for comparison. On a
-machine that does other work the rates are too low and the ratios noise: the load average is printed beside them.
+"stock" of the same run: the same model in fp32 by transformers' `generate`, which is what the tutorial's HuggingFaceLLM
+calls. The page cache is warm. "nf4" is bitsandbytes' 4 bits, which ragkit uses on CUDA only: loaded here by
+transformers, for comparison. On a machine that does other work the rates are too low and the ratios noise: the load
+average is printed beside them.
 
-    --precisions fp32,4bit,bf16   --layers 4 (a quick run)   --device cuda   --folder DIR (a model that is there)
+    --precisions stock,fp32,4bit,bf16   --layers 4 (a quick run)   --device cuda   --folder DIR (a model that is there)
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import argparse
 import json
 import os
 import platform
+import queue
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -38,13 +42,13 @@ PREFILL_TOKENS = (512, 1500)
 DECODE_TOKENS = 24
 LONG_PROMPT = 1024  # four slices: stopped in the first one
 CHILD_TIMEOUT_S = 2400
-RATES = ("prefill_512_tokens_per_s", "prefill_1500_tokens_per_s", "decode_tokens_per_s")
+RATES = tuple(f"{what}_{length}_tokens_per_s" for what in ("prefill", "decode") for length in PREFILL_TOKENS)
 PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "llama-index-llms-huggingface")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--precisions", default="fp32,4bit,nf4")
+    parser.add_argument("--precisions", default="stock,4bit,fp32,nf4")
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path)
@@ -65,7 +69,7 @@ def main() -> None:
         "benchmark": "llm",
         "checkpoint": {"layers": options.layers, "size_bytes": size_bytes, "weights": "random, bf16"},
         "precisions": results,
-        "ratios_to_fp32": _ratios(results),
+        "ratios_to_stock": _ratios(results),
         "bars": _bars(results, options.layers),
         "machine": {
             "python": platform.python_version(),
@@ -86,8 +90,8 @@ def measure(folder: Path, precision: str, device: str, cache: Path) -> dict[str,
     from ragkit.llm import load
 
     disable_progress_bar()
-    if precision == "nf4":
-        return _nf4(folder, device)
+    if precision in ("stock", "nf4"):
+        return _by_transformers(folder, device, nf4=precision == "nf4")
     bandwidth = read_bandwidth(device)  # before and after: the machine may be busy at one of the times
     result: dict[str, Any] = {"load_average": _load_average()}
     with peak_memory(device) as memory:
@@ -131,34 +135,42 @@ def measure(folder: Path, precision: str, device: str, cache: Path) -> dict[str,
     limit = bandwidth / (plan.weights_bytes - embedding_bytes)  # a token reads all but the other embeddings
     result["read_bandwidth_gb_per_s"] = round(bandwidth / 1e9, 1)
     result["bandwidth_limit_tokens_per_s"] = round(limit, 2)
-    result["share_of_bandwidth_limit"] = round(result["decode_tokens_per_s"] / limit, 2)
+    result["share_of_bandwidth_limit"] = round(result["decode_512_tokens_per_s"] / limit, 2)
     return result
 
 
-def _rates(model: Any) -> dict[str, float]:
-    """Prefill and decode rates as generate_tokens gives them; the better of two rounds, after a short one."""
+def _rates(model: Any, *, rounds: int = 2) -> dict[str, float]:
+    """Prefill and decode rates as generate_tokens gives them."""
     from ragkit.generation import Options, generate_tokens
+
+    def answer(prompt: list[int], tokens: int) -> Iterator[int]:
+        return generate_tokens(model, prompt, Options(tokens), frozenset(), lambda: False)
+
+    return _measured(answer, rounds=rounds)
+
+
+def _measured(answer: Callable[[list[int], int], Iterator[int]], *, rounds: int = 2) -> dict[str, float]:
+    """Rates of a model that answers a prompt with so many tokens; the best of the rounds, after a short one."""
 
     def times(prompt: list[int], tokens: int) -> list[float]:
         at = [time.perf_counter()]
-        for _ in generate_tokens(model, prompt, Options(tokens), frozenset(), lambda: False):
+        for _ in answer(prompt, tokens):
             at.append(time.perf_counter())
         return [after - before for before, after in pairwise(at)]
 
-    short, long = ([1 + number % 1000 for number in range(length)] for length in PREFILL_TOKENS)
-    times(short[:16], 2)
-    rounds = [times(short, DECODE_TOKENS + 1) for _ in range(2)]
-    steps = [statistics.median(each[1:]) for each in rounds]
-    return {
-        "prefill_512_tokens_per_s": round(len(short) / min(each[0] for each in rounds), 2),
-        "prefill_1500_tokens_per_s": round(len(long) / min(times(long, 1)[0] for _ in range(2)), 2),
-        "decode_tokens_per_s": round(1 / min(steps), 2),
-        "decode_best_step_tokens_per_s": round(1 / min(min(each[1:]) for each in rounds), 2),
-    }
+    rates = {}
+    times([1] * 16, 2)
+    for length in PREFILL_TOKENS:
+        prompt = [1 + number % 1000 for number in range(length)]
+        each_round = [times(prompt, DECODE_TOKENS + 1) for _ in range(rounds)]
+        rates[f"prefill_{length}_tokens_per_s"] = round(length / min(each[0] for each in each_round), 2)
+        step = min(statistics.median(each[1:]) for each in each_round)
+        rates[f"decode_{length}_tokens_per_s"] = round(1 / step, 2)
+    return rates
 
 
-def _nf4(folder: Path, device: str) -> dict[str, Any]:
-    """The same rates of bitsandbytes' NF4 (double quantisation), which was ragkit's 4bit on a CPU before."""
+def _by_transformers(folder: Path, device: str, *, nf4: bool) -> dict[str, Any]:
+    """fp32 by transformers' own `generate`, or NF4 (double quantisation), which was ragkit's 4bit on a CPU before."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -170,13 +182,39 @@ def _nf4(folder: Path, device: str) -> dict[str, Any]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
+    options = {"dtype": torch.bfloat16, "quantization_config": packed} if nf4 else {"dtype": torch.float32}
     result: dict[str, Any] = {"load_average": _load_average()}
     with peak_memory(device) as memory:
         started = time.perf_counter()
-        model = load_model(folder, dtype=torch.bfloat16, device_map={"": device}, quantization_config=packed)
+        model = load_model(folder, device_map={"": device}, **options)
         result["load_s"] = round(time.perf_counter() - started, 2)
     result["peak_memory_at_load"] = dict(memory)
-    return result | _rates(model)
+    return result | (_rates(model, rounds=1) if nf4 else _measured(partial(_generate, model)))
+
+
+def _generate(model: Any, prompt: list[int], tokens: int) -> Iterator[int]:
+    """The tokens of `generate`, as they come: greedy, in a thread, as HuggingFaceLLM streams."""
+    import torch
+
+    came: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    class Streamer:
+        """What `generate` gives its tokens to; the first are the prompt."""
+
+        def put(self, value: Any) -> None:
+            for token in value.flatten().tolist() if value.numel() == 1 else ():
+                came.put(token)
+
+        def end(self) -> None:
+            came.put(None)
+
+    ids = torch.tensor([prompt], device=model.device)
+    options = {"max_new_tokens": tokens, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    thread = threading.Thread(target=model.generate, args=(ids,), kwargs={**options, "streamer": Streamer()})
+    thread.start()
+    while (token := came.get()) is not None:
+        yield token
+    thread.join()
 
 
 def _stop(llm: Any, *, prompt: int, after_forwards: int) -> dict[str, float]:
@@ -228,7 +266,7 @@ def _in_a_process(folder: Path, precision: str, device: str, cache: Path) -> dic
 
 
 def _ratios(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    base = results.get("fp32", {})
+    base = results.get("stock", {})
     return {
         precision: {
             rate: round(result[rate] / base[rate], 2) for rate in RATES if rate in result and rate in base
@@ -239,16 +277,16 @@ def _ratios(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def _bars(results: dict[str, dict[str, Any]], layers: int) -> list[dict[str, Any]]:
     """The bars for 4 bits: they count on a processor with AVX-512 and the whole model."""
-    if "failed" in results.get("4bit", {"failed": ""}) or "failed" in results.get("fp32", {"failed": ""}):
+    if any("failed" in results.get(name, {"failed": ""}) for name in ("4bit", "stock")):
         return []
     from ragkit.model_facts import device_facts
 
     counts = device_facts("cpu").has_avx512 and layers == 24
     ratios = _ratios(results)["4bit"]
-    lowest = {"decode_tokens_per_s": 3.0, "prefill_512_tokens_per_s": 0.75, "prefill_1500_tokens_per_s": 0.85}
+    lowest = zip(RATES, (0.75, 0.85, 3.0, 3.0), strict=True)
     told = [
-        bar(f"4bit: {rate}, of fp32's", ratios[rate], at_least=least, counts=counts)
-        for rate, least in lowest.items()
+        bar(f"4bit: {rate}, of stock's", ratios[rate], at_least=least, counts=counts)
+        for rate, least in lowest
     ]
     weights_gb = results["4bit"]["plan"]["weights_bytes"] / 1e9
     return [*told, bar("4bit: weights, GB", weights_gb, at_most=2.2, counts=layers == 24)]
