@@ -144,7 +144,7 @@ def read(
 
 def _layers(model: PreTrainedModel) -> Sequence[torch.nn.Module]:
     """The layers that a token goes through one after another."""
-    stacks = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+    stacks = (list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList))
     return max(stacks, key=len, default=())
 
 
