@@ -1,7 +1,8 @@
 """Tokens out of a causal model, and text out of tokens.
 
-Prefill goes in slices, and a look at the stop flag precedes every forward, and every layer of a slice. What a prefix holds is not read again, and
-what an answer copies is guessed and checked several tokens at a time. Knows nothing of threads, chats or LlamaIndex.
+Prefill goes in slices, and a look at the stop flag precedes every forward and every layer of a slice. What a prefix
+holds is not read again, and what an answer copies is guessed and checked several tokens at a time. Knows nothing of
+threads, chats or LlamaIndex.
 """
 
 from __future__ import annotations
@@ -143,9 +144,8 @@ def read(
 
 
 def _layers(model: PreTrainedModel) -> Sequence[torch.nn.Module]:
-    """The layers that a token goes through one after another."""
-    stacks = (list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList))
-    return max(stacks, key=len, default=())
+    """The layers that a token goes through one after another: the outermost list, for a layer may hold experts."""
+    return next((list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList)), [])
 
 
 class _Stopped(Exception):
