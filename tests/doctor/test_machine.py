@@ -67,7 +67,7 @@ def test_memory_is_held_against_every_model_and_precision() -> None:
     found = models_here.memory(device(10), quantiser=True)
     assert found.table[0] == ("", "4bit", "8bit", "bf16", "fp16", "fp32")
     rows = {row[0]: row[1:] for row in found.table[1:]}
-    assert rows["internlm2-chat-1_8b"] == ("✓ 1.9", "✓ 2.8", "✓ 4.2", "✓ 4.2", "✓ 8.1")
+    assert rows["internlm2-chat-1_8b"] == ("✓ 2.3", "✓ 2.8", "✓ 4.2", "✓ 4.2", "✓ 8.1")
     assert [cell[0] for cell in rows["internlm2-chat-7b"]] == list("✓✓✗✗✗")
     assert rows["smollm2-135m"][:2] == ("-", "-")
     assert found.state == "ok"

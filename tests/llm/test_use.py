@@ -19,6 +19,7 @@ from ragkit.answering import Answerer
 from ragkit.config import REPOSITORY
 from ragkit.engine import Engine
 from ragkit.errors import GenerationError, ModelError, UsageError
+from ragkit.generation import SLICE
 from ragkit.llm import load
 
 QUESTION = [ChatMessage(content="xtuner是什么？")]
@@ -84,7 +85,7 @@ def test_a_long_prompt_is_stopped_between_two_slices(llm, forwards):
         assert go_on.wait(TIMEOUT_S)
 
     hook = llm._model.register_forward_pre_hook(hold, with_kwargs=True)
-    stream = llm.stream_chat([ChatMessage(content="好" * 500)], max_tokens=10)
+    stream = llm.stream_chat([ChatMessage(content="好" * SLICE)], max_tokens=10)
     reader = threading.Thread(target=lambda: list(stream), daemon=True)
     reader.start()
     assert began.wait(TIMEOUT_S)
@@ -94,7 +95,7 @@ def test_a_long_prompt_is_stopped_between_two_slices(llm, forwards):
     go_on.set()
     llm.chat(QUESTION, max_tokens=1)
     hook.remove()
-    assert [len(ids) for ids in forwards] == [256, len(llm._chat_ids(QUESTION))]
+    assert [len(ids) for ids in forwards] == [SLICE, len(llm._chat_ids(QUESTION))]
 
 
 def test_two_askers_get_their_own_answers_whole(llm):
