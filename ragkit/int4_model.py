@@ -23,20 +23,14 @@ from ragkit.load_plan import INT4_GROUP, Int4Facts, LoadPlan, ModelFacts
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # Of a plan that was made without timing the processor: the kernel for one row, as it is on AVX2 and better.
 _UNTIMED = Int4Facts(kernel_rows=16, product="float32", decode=1.0, prefill=1.0)
-
-
-def stored_dtype(facts: ModelFacts) -> torch.dtype:
-    """The dtype in which a checkpoint is mapped rather than converted: that of most of its weights."""
-    return next((_DTYPES[name] for name, _ in facts.bytes_by_dtype if name in _DTYPES), torch.bfloat16)
 
 
 def convert(
     model: PreTrainedModel, facts: ModelFacts, plan: LoadPlan, report: Progress, place: Path | None
 ) -> PreTrainedModel:
-    """Replace the linear layers of a model that was read in `stored_dtype`, and put the rest into the plan's dtype.
+    """Replace the linear layers of a model that was read in `facts.stored_dtype`, and put the rest into the plan's dtype.
 
     The embedding stays as it is stored, in the mapped file, unless the plan's dtype takes less: what a token picks of
     it is converted.
@@ -54,7 +48,7 @@ def convert(
             scales = kept[f"{name}.scales"].clone()  # out of the file, which then can be replaced
             _replace(model, name, kept[f"{name}.nibbles"], scales, plan)
         report("weights", 1.0)
-    stored, dtype = stored_dtype(facts), getattr(torch, plan.dtype)
+    stored, dtype = (getattr(torch, name) for name in (facts.stored_dtype, plan.dtype))
     embedding = model.get_input_embeddings()
     picked = embedding.weight if dtype.itemsize >= stored.itemsize else None
     for parameter in model.parameters():

@@ -1,8 +1,8 @@
 """What 4-bit weights are worth on this processor: one layer is timed, once a process, in about a second.
 
 Only a timing tells: one thread has through torch's int4 kernel 2.3 x of an fp32 product at one row with AVX-512, 1.2
-to 1.8 x with AVX2 and .04 x without either, and several have more, for they share the memory. Not kept
-in a file: a measurement that something else disturbed would stay for ever.
+to 1.8 x with AVX2 and .04 x without either, and several have more, for they share the memory. Not kept in a file: a measurement that
+something else disturbed would stay for ever.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ _COPIES = 4  # of the 4-bit layer in turn, for the same reason: 9 MB each
 _MANY = 512  # rows of a slice of the prompt (generation.SLICE)
 _STEPS = (1, 4, 8, 16, 32, 64, 128)
 _ROUNDS = 5
-_ROUNDS_TOGETHER = (
-    30  # of all threads: where others compute too, many are needed for one that is not disturbed
-)
+# Of all threads: where others compute too, many are needed for one that is not disturbed.
+_ROUNDS_TOGETHER = 30
 # The processor time of this thread, which other programs take nothing of; Windows counts it in steps of 15 ms.
 _CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter
 

@@ -33,8 +33,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ragkit import loading
 from ragkit.errors import UsageError
-from ragkit.generation import Options, held_bytes, probe, release_memory
+from ragkit.generation import Options, probe
 from ragkit.load_plan import CONTEXT, LoadPlan, plan_first
+from ragkit.memory import held_bytes, release_memory
 from ragkit.model_facts import device_facts, has_quantiser, model_facts
 from ragkit.prefix_cache import find_marks
 from ragkit.responses import (

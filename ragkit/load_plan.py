@@ -44,6 +44,7 @@ INT4_GROUP = 64
 _GB = 1 << 30
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_STORED = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 # NF4 with double quantisation: 4 bits, an 8-bit scale a block of 64, an fp32 scale for 256 of those.
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 _INT4_BYTES = 0.5 + 4 / INT4_GROUP  # 4 bits, and two bf16 numbers a group
@@ -120,6 +121,11 @@ class ModelFacts:
     weight_files: tuple[Path, ...] = ()
     gguf: str = ""  # the file's name, for a folder that holds GGUF
     quantised: Precision | Literal[""] = ""  # stored so by bitsandbytes
+
+    @property
+    def stored_dtype(self) -> str:
+        """torch's name of the dtype of most weights: so they can be mapped rather than converted."""
+        return next((_STORED[name] for name, _ in self.bytes_by_dtype if name in _STORED), "bfloat16")
 
 
 _EMBEDDING = 92_544 * 2048
@@ -332,7 +338,7 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
         dtype = _DTYPES[precision]
     width = _WIDTHS[dtype]
     # What 4 bits do not hold is nearly all embedding, which int4_model leaves as it is stored.
-    others_width = min(width, _stored_width(model)) if quantisation == "int4" else width
+    others_width = min(width, _WIDTHS[model.stored_dtype]) if quantisation == "int4" else width
     packed = {"nf4": _NF4_BYTES, "int8": _INT8_BYTES, "int4": _INT4_BYTES, None: float(width)}[quantisation]
     weights = math.ceil(packed_parameters * packed + others * others_width)
     tokens = min(context, model.max_positions)
@@ -353,12 +359,6 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
         notes=tuple(_notes(model, device, precision)),
         int4=device.int4 if quantisation == "int4" else None,
     )
-
-
-def _stored_width(model: ModelFacts) -> int:
-    """Bytes of a weight as most of them are stored."""
-    widths = {"F32": 4, "F16": 2, "BF16": 2}
-    return next((widths[name] for name, _ in model.bytes_by_dtype if name in widths), 2)
 
 
 def _notes(model: ModelFacts, device: DeviceFacts, precision: Precision) -> Iterator[str]:

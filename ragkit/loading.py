@@ -31,8 +31,9 @@ from transformers.utils.logging import set_tqdm_hook
 
 from ragkit import int4_model, internlm2, internlm2_tokenizer, models
 from ragkit.errors import ModelError
-from ragkit.generation import forward, is_out_of_memory, release_memory
+from ragkit.generation import forward
 from ragkit.load_plan import LoadPlan, ModelFacts, fitting
+from ragkit.memory import is_out_of_memory, release_memory
 from ragkit.model_facts import device_facts, has_quantiser
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def _load_weights(
     options: dict[str, Any] = {"dtype": getattr(torch, plan.dtype), "device_map": dict(plan.device_map)}
     if plan.quantisation == "int4":
         with _reported(lambda stage, done: None, "weights"):  # the files are mapped: a moment
-            model = _read(facts, options | {"dtype": int4_model.stored_dtype(facts)})
+            model = _read(facts, options | {"dtype": getattr(torch, facts.stored_dtype)})
         place = _kept(facts, plan, cache_dir) if cache_dir else None
         return int4_model.convert(model, facts, plan, report, place)
     if plan.quantisation is None or facts.quantised:

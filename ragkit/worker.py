@@ -26,14 +26,12 @@ from ragkit.generation import (
     Detokeniser,
     Options,
     StopStrings,
-    free_bytes,
     generate_tokens,
-    is_out_of_memory,
     new_prefix,
     read,
-    release_memory,
     steady_length,
 )
+from ragkit.memory import free_bytes, is_out_of_memory, release_memory
 from ragkit.pace import Pace
 from ragkit.prefix_cache import Marks, PrefixCaches, slices
 

@@ -18,7 +18,7 @@ ROOT = Path(ragkit.__file__).parent.parent
 LEVELS = (
     {"errors", "schema"},
     {"config", "gate", "text", "vectors", "log", "models", "disarm"},
-    {"embedding_records", "claims", "markers", "lookup", "pace", "kv_cache"},
+    {"embedding_records", "claims", "markers", "lookup", "pace", "kv_cache", "memory"},
     {"embedding_int8", "embedding_onnx", "prefix_cache"},
     {
         "embedding_model",

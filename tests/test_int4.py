@@ -16,10 +16,11 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ragkit import int4, int4_kept, int4_probe
 from ragkit.errors import ModelError
-from ragkit.generation import forward, held_bytes
+from ragkit.generation import forward
 from ragkit.int4 import Int4Linear, Layout
 from ragkit.load_plan import Int4Facts, plan_load
 from ragkit.loading import load_parts
+from ragkit.memory import held_bytes
 from ragkit.model_facts import device_facts, model_facts
 from tests import tiny
 

@@ -125,8 +125,7 @@ class _Page:
         )
         for event in (app.load, chat.select, self._scope.places.focus):
             event(self._scope.refresh, self._scope.places, self._scope.places, **AT_ONCE)
-        library.select(self._paint, self._desk, painted, **AT_ONCE)
-        library.select(self._shelf.look, None, self._shelf.listed, **AT_ONCE)
+        library.select(self._look, self._desk, painted, **AT_ONCE)
 
     # ── Chat ──
 
@@ -287,6 +286,10 @@ class _Page:
             done.then(self._show_nothing, None, self._sources, **AT_ONCE)
 
     # ── The whole page ──
+
+    def _look(self, desk: Desk, request: gr.Request) -> tuple[str, ...]:
+        self._shelf.forget()
+        return self._paint(desk, request)
 
     def _paint(self, desk: Desk, request: gr.Request) -> tuple[str, ...]:
         strings, overview = self.strings(request), self._overview

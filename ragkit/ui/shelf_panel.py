@@ -71,14 +71,15 @@ class ShelfPanel:
             file.upload(self.take, file, [*outcome, file], **one_at_a_time),
         ]
 
-    def look(self, request: gr.Request) -> str:
-        """The list, looked up anew: another program may have made or changed one."""
-        return self._list(self._strings_for(request))
+    def forget(self) -> None:
+        """Look the list up anew when it is painted next: another program may have made or changed one."""
+        self._seen = None
 
     def paint(self, request: gr.Request) -> str:
         """The list as it was looked up, again where the open one has changed since: every tick of the clock paints it,
         and a look asks for the size of every file."""
-        return self._painted(self._strings_for(request)) if self._seen == self._now() else self.look(request)
+        strings = self._strings_for(request)
+        return self._painted(strings) if self._seen == self._now() else self._list(strings)
 
     def make(self, name: str, request: gr.Request) -> Iterator[tuple[object, object, object]]:
         """Make an empty knowledge base of this name and open it."""

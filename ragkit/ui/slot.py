@@ -298,5 +298,5 @@ def _bare(error: RagkitError) -> RagkitError:
 
 def _sweep() -> None:
     """Give back what a load that did not end has left behind."""
-    if "ragkit.generation" in sys.modules:  # else nothing was loaded, and the import takes seconds
-        import_module("ragkit.generation").release_memory()
+    if "ragkit.memory" in sys.modules:  # else nothing was loaded, and the import takes seconds
+        import_module("ragkit.memory").release_memory()

@@ -40,7 +40,7 @@ from tests.bench.llm_meters import peak_memory, read_bandwidth
 
 PREFILL_TOKENS = (512, 1500)
 DECODE_TOKENS = 24
-LONG_PROMPT = 1024  # four slices: stopped in the first one
+LONG_PROMPT = 1024  # two slices: stopped in the first one
 CHILD_TIMEOUT_S = 2400
 RATES = tuple(f"{what}_{length}_tokens_per_s" for what in ("prefill", "decode") for length in PREFILL_TOKENS)
 PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "llama-index-llms-huggingface")
