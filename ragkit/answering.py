@@ -98,7 +98,7 @@ class Answerer:
         blank = Answer(question, "", self.profile, kind="model_only")
         speaks = language(question)
         if self.llm is None:
-            yield from _say(replace(blank, text=prompts.reply("no_model", speaks)))
+            yield from _say(replace(blank, text=prompts.reply("no_model", speaks), kind="small_talk"))
             return
         room, instructions = self._room(self.llm), self.settings.instructions
         messages = prompts.without_documents(question, history, speaks, instructions, budget=room)

@@ -35,8 +35,9 @@ _CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-
 
 @functools.cache
 @torch.inference_mode()
-def timings(*, fast_bf16: bool = False) -> Int4Facts:
-    """Time the kernel, the de-quantised product and fp32. `fast_bf16`: bf16 products are to be tried too (AMX)."""
+def timings(*, bf16: bool = False) -> Int4Facts:
+    """Time the kernel, the de-quantised product and fp32. `bf16`: the processor has instructions for it, which are
+    to be tried too: they make many rows 3 x as quick as fp32 on one processor, and slower than it on another."""
     # Any numbers do, and not all of them need be different.
     short = torch.linspace(-0.05, 0.05, _SHORT_ROWS * _COLUMNS).view(_SHORT_ROWS, _COLUMNS)
     rounded = quantise(short, INT4_GROUP, refits=0)
@@ -47,7 +48,7 @@ def timings(*, fast_bf16: bool = False) -> Int4Facts:
         kernel_s, fp32_s = _times(ways)
         decode = max(decode, fp32_s / kernel_s)  # threads that have to wait for each other show less
         del ways
-        products = [torch.float32, torch.bfloat16] if fast_bf16 else [torch.float32]
+        products = [torch.float32, torch.bfloat16] if bf16 else [torch.float32]
         layers = [Int4Linear(*rounded, kernel_rows=0, product=product) for product in products]
         many = torch.ones(_MANY, _COLUMNS)
         *product_s, plain_s = _times([*(partial(each, many) for each in layers), lambda: many @ short.T])

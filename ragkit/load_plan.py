@@ -28,7 +28,7 @@ _QUANTISERS = {"int4": "4-bit int4", "nf4": "4-bit NF4"}
 # What a plan's notes mean. The page says them in its own words and in both languages.
 NOTES = {
     "fallback_device": "the model does not fit the first device",
-    "bf16_emulated": "this device computes bf16 slowly",  # CPU without AMX: .71 x prefill, .88 x decode of fp32
+    "bf16_emulated": "this device computes bf16 slowly",  # many CPUs: .71 x prefill, .88 x decode of fp32
     "fp16_on_cpu": "fp16 saves memory on a CPU but no time",  # .85-.94 x decode of fp32
     "quantise_once": "quantising takes minutes the first time; the result is kept",  # int8 by bitsandbytes
     "int4_once": "rounding the weights takes about a minute the first time; the result is kept",
@@ -76,9 +76,10 @@ def _time(prefill: float, decode: float) -> float:
     return 0.29 / prefill + 0.71 / decode
 
 
-# With AMX bf16 prefills at 3.9 x fp32 and decodes at 1.4 x (tests/bench/llm.py --layers 4). Without it it prefills at
-# .45-.71 x and decodes no faster, for all that it halves the memory.
-_BF16_WITH_AMX = _time(3.9, 1.4)
+# What bf16 does of fp32 with AMX (tests/bench/llm.py --layers 4), and with the AVX-512 instructions for it where they are
+# quick. They are not everywhere: without, or with slow ones, it prefills at .45-.71 x and decodes no faster, for all
+# that it halves the memory.
+_BF16_WITH_AMX, _BF16_WITH_AVX512 = _time(3.9, 1.4), _time(2.1, 1.3)
 _PAYS = 0.75  # of the other precision's time: what 4 bits cost in accuracy is not for less
 
 
@@ -98,6 +99,11 @@ class DeviceFacts:
     has_amx: bool = False
     has_avx512: bool = False
     int4: Int4Facts | None = None  # of a CPU, where it was timed
+
+    @property
+    def fast_bf16(self) -> bool:
+        """Whether bf16 is quicker than fp32 on a CPU: with AMX, or where the timing of a layer said so."""
+        return self.has_amx or bool(self.int4 and self.int4.product == "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +270,8 @@ def _preferred(model: ModelFacts, device: DeviceFacts) -> tuple[Precision, ...]:
         return ("bf16" if device.bf16 else "fp16", "4bit")
     if device.kind == "mps":
         return ("fp16",)
-    plain: Precision = "bf16" if device.has_amx else "fp32"
-    most = _PAYS * (_BF16_WITH_AMX if device.has_amx else 1)
+    plain: Precision = "bf16" if device.fast_bf16 else "fp32"
+    most = _PAYS * (_BF16_WITH_AMX if device.has_amx else _BF16_WITH_AVX512 if device.fast_bf16 else 1)
     # Where timing a layer did not show that it pays, 4bit is for want of room.
     return ("4bit", plain) if device.int4 and device.int4.answer_time <= most else (plain, "4bit")
 
@@ -318,8 +324,8 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
     packed_parameters = model.matrix_parameters
     others = model.parameters - packed_parameters
     if _is_int4(model, device, precision):
-        # The kernel takes bf16 alone. All else is quicker in fp32 where bf16 is not in hardware: on AVX2 prefill 1.17 x
-        # and decode 1.27 x (1.8B).
+        # The kernel takes bf16 alone. All between the linear layers is quicker in fp32 but with AMX: on AVX2 prefill
+        # 1.17 x and decode 1.27 x, on an AVX-512 that multiplies bf16 quickly 1.08 x and 1.23 x (1.8B).
         dtype = "bfloat16" if device.has_amx else "float32"
         quantisation = "int4"
         output = model.vocab * model.hidden
@@ -362,7 +368,7 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
 
 
 def _notes(model: ModelFacts, device: DeviceFacts, precision: Precision) -> Iterator[str]:
-    if precision == "bf16" and not (device.has_amx if device.kind == "cpu" else device.bf16):
+    if precision == "bf16" and not (device.fast_bf16 if device.kind == "cpu" else device.bf16):
         yield "bf16_emulated"
     if precision == "fp16" and device.kind == "cpu":
         yield "fp16_on_cpu"

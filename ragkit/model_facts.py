@@ -46,13 +46,14 @@ def device_facts(which: str = "auto") -> DeviceFacts:
 
         able: Mapping[str, Any] = torch.cpu.get_capabilities()
         amx = bool(able.get("amx_bf16"))
+        bf16 = amx or bool(able.get("avx512_bf16"))
         return replace(
             cpu,
             name=str(able.get("cpu_name") or "CPU"),
-            bf16=amx or bool(able.get("avx512_bf16")),
+            bf16=bf16,
             has_amx=amx,
             has_avx512=bool(able.get("avx512_f")),
-            int4=timings(fast_bf16=amx),
+            int4=timings(bf16=bf16),
         )
     if kind != "mps":
         raise UsageError(f"unknown device {which!r}", "Choose one of: auto, cpu, cuda, cuda:1, mps.")

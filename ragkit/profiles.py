@@ -60,7 +60,10 @@ def choose(settings: Settings) -> Profile:
         if found is None:
             raise _not_here(settings.model)
         return local(settings.model, found)
-    best = models.best_local(settings.data_dir, fits=lambda model: _fits(model, settings))
+    # The smallest answers worse than quotes: it is for whoever chooses it.
+    best = models.best_local(
+        settings.data_dir, fits=lambda model: model.name != models.SMOLLM2 and _fits(model, settings)
+    )
     return local(best.name, best.path) if best else QUOTES_PROFILE
 
 

@@ -76,8 +76,8 @@ _REPLIES: dict[str, dict[Language, str]] = {
         "en": "The knowledge base is empty. Add files to it first, then ask.",
     },
     "no_model": {
-        "zh": "目前没有加载语言模型，只能根据文档回答。",
-        "en": "No language model is loaded, so only the documents can be asked.",
+        "zh": "目前没有加载语言模型，只能根据文档回答。可以在“设置”里选择一个。",
+        "en": "No language model is loaded, so only the documents can be asked. Settings lists those that can be.",
     },
 }
 

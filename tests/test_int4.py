@@ -178,6 +178,19 @@ def test_a_cpu_is_described_with_its_timing():
     assert device_facts("cpu").int4 is not None
 
 
+def test_bf16_products_are_taken_where_they_are_the_quicker_ones(monkeypatch):
+    def times(slower: torch.dtype):
+        def fake(ways, **_options):
+            layers = [getattr(way, "func", None) for way in ways]
+            return [2.0 if getattr(layer, "product", None) == slower else 1.0 for layer in layers]
+
+        return fake
+
+    for slower, taken in ((torch.float32, "bfloat16"), (torch.bfloat16, "float32")):
+        monkeypatch.setattr(int4_probe, "_times", times(slower))
+        assert int4_probe.timings.__wrapped__(bf16=True).product == taken
+
+
 # Models
 
 

@@ -44,6 +44,9 @@ CPU = DeviceFacts(
 AMX = replace(CPU, has_amx=True, bf16=True)
 FAST = Int4Facts(kernel_rows=64, product="float32", decode=2.3, prefill=0.8)
 QUICK = replace(CPU, int4=FAST)  # timed, and int4 pays
+TWOFOLD = replace(
+    CPU, bf16=True, int4=replace(FAST, product="bfloat16")
+)  # an AVX-512 with quick bf16 products
 SLOW = replace(CPU, int4=replace(FAST, kernel_rows=0, decode=0.04))  # no AVX2
 GPU = replace(
     CPU,
@@ -80,6 +83,9 @@ def _free(device: DeviceFacts, free_gb: float) -> DeviceFacts:
         (QUICK, SMALL, "4bit"),
         (replace(AMX, int4=FAST), SMALL, "bf16"),  # which that processor does faster than fp32
         (replace(AMX, int4=replace(FAST, decode=3.4, prefill=2.5)), SMALL, "4bit"),
+        (TWOFOLD, SMALL, "bf16"),
+        (replace(TWOFOLD, int4=replace(TWOFOLD.int4, decode=5.8, prefill=1.5)), SMALL, "4bit"),
+        (replace(CPU, bf16=True, int4=FAST), SMALL, "4bit"),  # it has them too, but slow ones
         (SLOW, SMALL, "fp32"),
         (_free(SLOW, 10), SMALL, "4bit"),  # for want of room
         (MAC, SMALL, "fp16"),
@@ -97,6 +103,7 @@ def test_auto_takes_the_best_that_fits(device, model, expected):
         (TURING, "4bit", "float16", "nf4"),
         (AMX, "4bit", "bfloat16", "int4"),
         (CPU, "4bit", "float32", "int4"),
+        (TWOFOLD, "4bit", "float32", "int4"),
         (SLOW, "4bit", "float32", "int4"),
         (GPU, "8bit", "float16", "int8"),
         (CPU, "8bit", "float16", "int8"),

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from ragkit import profiles
+from ragkit import models, profiles
 from ragkit.config import Settings
 from ragkit.engine import Engine
 from ragkit.errors import ModelError, UsageError
@@ -54,6 +54,15 @@ def test_a_model_that_was_downloaded_is_taken_unasked_and_quotes_can_be_asked_fo
     checkpoint.rename(home)
     assert profiles.choose(settings).name == "internlm/internlm2-chat-1_8b"
     assert profiles.choose(replace(settings, model="quotes")).kind == "quotes"
+
+
+def test_the_smallest_model_answers_only_for_whoever_chose_it(settings: Settings) -> None:
+    """Once downloaded it took the place of quotes at the next start, and answered worse."""
+    folder = models.folder_of(models.SMOLLM2, settings.data_dir)
+    folder.mkdir(parents=True)
+    (folder / "a.gguf").write_bytes(b"GGUF")
+    assert profiles.choose(settings) == profiles.QUOTES_PROFILE
+    assert profiles.choose(replace(settings, model=models.SMOLLM2)).path == folder
 
 
 def test_what_was_asked_for_and_is_not_there_is_an_error_with_the_way_on(

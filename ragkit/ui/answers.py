@@ -29,6 +29,7 @@ FIELDS: Final[dict[str, float | None]] = {
     "max_tokens": 32,
     "instructions": None,
 }
+_OTHER: Final = {"gate": "gate_weak", "gate_weak": "gate"}  # what else a change may move
 _RESET: Final = 'element.addEventListener("ragkit", () => trigger("reset_answers", {}))'
 
 
@@ -43,15 +44,20 @@ class AnswerSettings:
     def build(self, opened: gr.Tab, say: Callable[[str], Any]) -> None:
         """Put the form on the page; `opened` shows it as it stands."""
         with gr.Column(elem_id="answers-column"):
-            parts = [self._part(name, step, say) for name, step in FIELDS.items()]
-            told = html("", "answers-told", js=_RESET)
-        opened.select(self.show, None, [*parts, told], **AT_ONCE)
-        told.reset_answers(self.reset, None, [*parts, told], **AT_ONCE)
-        for part, name in zip(parts, FIELDS, strict=True):
+            parts = {name: self._part(name, step, say) for name, step in FIELDS.items()}
+            with gr.Column(elem_id="answers-foot"):
+                told = html("", "answers-told")
+                notes = html("", "answers-notes", js=_RESET)
+        form = list(parts.values())
+        opened.select(self.show, form, [*form, notes], preprocess=False, **AT_ONCE)
+        notes.reset_answers(self.reset, None, [*form, told], **AT_ONCE)
+        for name, part in parts.items():
             # A text tells of no input that did not come by keys, so it tells of every change; `_save` sees that
-            # what the server has put into the form is none.
+            # what the server has put into the form is none. The browser cuts a number to its bounds after it was
+            # sent, so Gradio would refuse it (`preprocess`): `_save` looks itself.
             changed = part.change if isinstance(part, gr.Textbox) else part.input
-            changed(self._saver(name), part, told, trigger_mode="always_last", **AT_ONCE)
+            outputs = [told, parts[_OTHER[name]]] if name in _OTHER else told
+            changed(self._saver(name), part, outputs, preprocess=False, trigger_mode="always_last", **AT_ONCE)
 
     def _part(self, name: str, step: float | None, say: Callable[[str], Any]) -> Any:
         texts = {
@@ -63,11 +69,17 @@ class AnswerSettings:
         value = getattr(self._boot.settings, name)
         if step is None:
             return gr.Textbox(value, lines=4, max_lines=12, max_length=int(most), **texts)
-        return _slider(least, most, value=value, step=step, buttons=[], **texts)
+        return gr.Slider(least, most, value, step=step, buttons=[], **texts)
 
-    def show(self, request: gr.Request) -> tuple[Any, ...]:
-        """The settings in force."""
-        return (*self._values(), self._told(self._strings_for(request)))
+    def show(self, request: gr.Request, *form: Any) -> tuple[Any, ...]:
+        """The settings in force where the form shows others, and what is to be known of them.
+
+        What is right stays untouched: somebody may be typing there before this has come to the browser.
+        """
+        return (
+            *(gr.skip() if held == shown else held for held, shown in zip(self._values(), form, strict=True)),
+            self._notes(self._strings_for(request)),
+        )
 
     def _saver(self, name: str) -> Callable[..., Any]:
         """The handler of one part: with the whole form a change that comes late would put the others back."""
@@ -79,15 +91,26 @@ class AnswerSettings:
         return save
 
     def _save(self, name: str, value: Any, strings: Strings) -> Any:
-        """Take a value from the next question on, and keep it for the next start."""
-        if value is None or value == getattr(self._boot.settings, name):
-            return gr.skip()
+        """Take a value from the next question on, and keep it for the next start.
+
+        The two thresholds push each other along: an answer cannot be refused above what is a weak match.
+        """
+        settings, other = self._boot.settings, _OTHER.get(name)
+        if value is None or value == getattr(settings, name):  # None: the field was emptied
+            return gr.skip() if other is None else (gr.skip(), gr.skip())
+        least, most = LIMITS[name]
+        wanted = {name: min(max(value, least), most) if isinstance(value, int | float) else value}
         try:
-            settings = self._boot.settings.changed("the form", **{name: value})
+            changed = settings.changed("the form", **wanted)
+            if other is not None and changed.gate > changed.gate_weak:
+                wanted[other] = wanted[name]
+                changed = settings.changed("the form", **wanted)
         except RagkitError as error:
-            return render_settings.answers_told("failed", strings.error(error.code), str(error), strings)
-        self._boot.use_settings(settings)
-        return self._kept(strings, **{name: getattr(settings, name)})
+            told = render_settings.answers_told("failed", strings.error(error.code), str(error))
+            return told if other is None else (told, gr.skip())
+        self._boot.use_settings(changed)
+        told = self._kept(strings, **{each: getattr(changed, each) for each in wanted})
+        return told if other is None else (told, wanted.get(other, gr.skip()))
 
     def reset(self, request: gr.Request) -> tuple[Any, ...]:
         """Back to what ragkit is made with."""
@@ -104,30 +127,18 @@ class AnswerSettings:
             config.save(self._boot.settings.data_dir, **values)
         except (OSError, RagkitError) as error:
             logger.warning("the settings of the answers could not be saved: %s", type(error).__name__)
-            return render_settings.answers_told("failed", strings("answers_unsaved"), str(error), strings)
-        return self._told(strings, saved=True)
+            return render_settings.answers_told("failed", strings("answers_unsaved"), str(error))
+        return render_settings.answers_told("done", strings("answers_saved"))
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self._boot.settings, name) for name in FIELDS)
 
-    def _told(self, strings: Strings, *, saved: bool = False) -> str:
+    def _notes(self, strings: Strings) -> str:
         engine = self._boot.peek()
         chosen = engine.gate.calibration() if engine else None
-        notes = [strings("answers_saved" if saved else "answers_at_once")]
+        notes = [strings("answers_at_once")]
         if chosen is not None:
             notes.append(strings("answers_calibrated", gate=f"{chosen.thresholds.refuse:.2f}"))
         if engine is not None and engine.profile == "quotes":
             notes.append(strings("answers_quotes"))
-        return render_settings.answers_told("done" if saved else "", " ".join(notes), "", strings)
-
-
-def _slider(least: float, most: float, **options: Any) -> gr.Slider:
-    """Gradio's browser side cuts a number that was typed to the bounds, its server side refuses it: cut it there too."""
-    slider = gr.Slider(least, most, **options)
-    taken = slider.preprocess
-
-    def within(payload: float | None) -> float | None:  # None: the field was emptied
-        return None if payload is None else taken(min(max(payload, least), most))
-
-    slider.preprocess = within  # type: ignore[method-assign, assignment]  # of a subclass Gradio would write a .pyi
-    return slider
+        return render_settings.answers_notes(" ".join(notes), strings)

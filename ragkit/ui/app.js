@@ -142,7 +142,11 @@
     field.setAttribute("aria-label", $("#ask textarea").placeholder);
     field.parentElement.dataset.note = $("#confirm").dataset.edit;
   };
-  new MutationObserver(() => { openView(); sayEverywhere(); noList(); nameEdit() }).observe(document.documentElement, { childList: true, subtree: true });
+  const nameStop = () => {
+    const button = $("#ask .stop-button:not([aria-label])"), dialog = $("#confirm");
+    if (button && dialog) button.ariaLabel = button.title = dialog.dataset.stop;
+  };
+  new MutationObserver(() => { openView(); sayEverywhere(); noList(); nameEdit(); nameStop() }).observe(document.documentElement, { childList: true, subtree: true });
 
   // How much stands above the chat: the bar, the tabs, and an alert when there is one.
   const measure = () => {
@@ -317,6 +321,17 @@
     event.target.value = "";
     takeFolders({ files: files.filter(([path]) => !/(^|\/)\./.test(path)), whole: true });
   });
+
+  // Gradio makes an emptied number the least that is possible, and shows 2.7 where whole numbers hold.
+  const numberOf = (event) => event.target.matches?.("#answers-column input[type=number]") && event.target;
+  addEventListener("focusin", (event) => { if (numberOf(event)) event.target.dataset.held = event.target.value });
+  addEventListener("blur", (event) => {  // before Gradio hears of it
+    const number = numberOf(event);
+    const whole = number && Number.isInteger(+number.step) && number.value.includes(".");
+    if (!number || number.value && !whole) return;
+    number.value = number.value ? Math.trunc(number.value) : number.dataset.held;
+    number.dispatchEvent(new InputEvent("input", { bubbles: true }));
+  }, true);
 
   const dropZone = (event) => event.target.closest?.("#drop");
   const astray = (event) => !dropZone(event) && event.dataTransfer.types.includes("Files");

@@ -151,7 +151,10 @@ def answerer(
         stop = threading.Event()
         try:
             while not boot.wait(0.2):
-                yield waiting(exchange, strings), render.sources_message(strings("state_opening"))
+                yield waiting(exchange, strings("waiting")), render.sources_message(strings("state_opening"))
+            while mode != "documents" and boot.model.state in {"choosing", "loading"}:
+                time.sleep(0.2)
+                yield waiting(exchange, strings("waiting_model")), gr.skip()
             how = How(mode, tuple(places or ()))
             engine = boot.engine()
             exchange.kb = engine.settings.kb
@@ -271,9 +274,9 @@ def apply(event: Event | None, exchange: Exchange, *, alone: bool = False) -> No
         exchange.answer, exchange.done = answer, exchange.done or isinstance(event, Done)
 
 
-def waiting(exchange: Exchange, strings: Strings) -> Message:
-    """The message while the engine is not there yet."""
-    return _message(exchange.turn, [markup.note("busy", strings("waiting"))])
+def waiting(exchange: Exchange, text: str) -> Message:
+    """The message while what is to answer is not there yet."""
+    return _message(exchange.turn, [markup.note("busy", text)])
 
 
 def message(exchange: Exchange, strings: Strings) -> Message:

@@ -106,7 +106,8 @@ def dialog(strings: Strings) -> str:
     ok = escape(strings("ok"))
     return (
         '<dialog id="confirm" aria-labelledby="confirm-text" '
-        f'data-everywhere="{escape(strings("scope_all"))}" data-edit="{escape(strings("edit_note"))}"'
+        f'data-everywhere="{escape(strings("scope_all"))}" data-edit="{escape(strings("edit_note"))}" '
+        f'data-stop="{escape(strings("stop"))}"'
         '><form method="dialog"><p id="confirm-text"></p>'
         f'<div class="dialog-buttons"><button value="" class="plain">{escape(strings("cancel"))}</button>'
         f'<button value="yes" class="primary" data-label="{ok}">{ok}</button></div></form></dialog>'

@@ -240,15 +240,20 @@ def _fit(fit: Fit, wanted: Wanted, strings: Strings) -> str:
     return f'<p class="model-fit {fit.state}">{escape(text)}</p>'
 
 
-def answers_told(state: str, text: str, cause: str, strings: Strings) -> str:
-    """What became of a change of the form, or what is to be known of it."""
+def answers_told(state: str, text: str, cause: str = "") -> str:
+    """What became of a change of the form."""
     detail = f'<p class="cause">{escape(cause)}</p>' if cause else ""
     role = "alert" if state == "failed" else "status"
-    reset = (
+    return f'<div class="job {state}"><div class="job-body" role="{role}"><p>{escape(text)}</p>{detail}</div></div>'
+
+
+def answers_notes(text: str, strings: Strings) -> str:
+    """What is to be known of the form, and the way back to how it came."""
+    return (
+        f'<div class="job"><div class="job-body"><p>{escape(text)}</p></div>'
         f'<button type="button" class="plain" data-action="reset" title="{escape(strings("ok"))}" '
-        f'data-confirm="{escape(strings("answers_reset_confirm"))}">{escape(strings("answers_reset"))}</button>'
+        f'data-confirm="{escape(strings("answers_reset_confirm"))}">{escape(strings("answers_reset"))}</button></div>'
     )
-    return f'<div class="job {state}"><div class="job-body" role="{role}"><p>{escape(text)}</p>{detail}</div>{reset}</div>'
 
 
 # ── Beside the list ─────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ def open_part(at: Window, part: str) -> None:
 @everywhere(whole=True)
 def settings_answers(at: Window) -> None:
     open_part(at, "answers")
-    expect(at.page.locator("#answers-told .job")).to_be_visible()
+    expect(at.page.locator("#answers-notes .job")).to_be_visible()
 
 
 @once("en", "light", site="library")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ragkit.config import SAMPLES, Settings
+from ragkit.ui import chat
 from ragkit.ui.boot import Boot
 from ragkit.ui.overview import describe, status
 from ragkit.ui.strings import Strings
@@ -42,6 +43,23 @@ def test_a_model_that_was_named_answers_once_it_is_loaded(settings: Settings, tm
         shown = status(boot, Strings("en"))
         assert (shown.tone, shown.name, shown.error) == ("ok", "tiny-internlm2", "")
         assert "cpu" in shown.detail
+    finally:
+        boot.close()
+
+
+def test_a_question_for_the_model_alone_waits_until_it_is_loaded(settings: Settings, tmp_path: Path) -> None:
+    """It was told that there was no model, "said by the model alone"."""
+    folder = tiny.internlm2(tmp_path / "tiny-internlm2")
+    boot = started(replace(settings, model=str(folder), device="cpu", precision="fp32"))
+    english = Strings("en")
+    try:
+        here, boot.slot.status = boot.slot.status, replace(boot.slot.status, state="loading")
+        answering = chat.answerer(boot, lambda _: english, "")(
+            "Hello", [], chat.Conversation(), "model", None, None
+        )
+        assert english("waiting_model") in next(answering)[0]["content"]
+        boot.slot.status = here
+        assert english("note_model_only") in list(answering)[-1][0]["content"]
     finally:
         boot.close()
 

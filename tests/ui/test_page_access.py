@@ -13,7 +13,7 @@ from tests.ui.steps import ask, open_library, open_settings, send
 
 PARTS = {
     "model": "#machine dl",
-    "answers": "#answers-told .job",
+    "answers": "#answers-notes .job",
     "search": "#embeddings .model",
     "checkup": ".checkup button",
 }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from ragkit import config, embedding_records
 from tests import tiny_embedding
@@ -18,7 +18,7 @@ from tests.ui.steps import ask, open_settings
 
 pytestmark = pytest.mark.browser
 
-CHAT = 0
+CHAT, SETTINGS = 0, 3
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_settings_of_the_answers_hold_at_once_are_kept_and_can_be_reset(
     other = visit(site, locale="en-GB")  # another visitor, or the next start
     open_settings(other, "answers")
     expect(other.locator("#answers-passages input[type=number]")).to_have_value("1")
-    other.locator("#answers-told [data-action=reset]").click()
+    other.locator("#answers-notes [data-action=reset]").click()
     other.locator("#confirm button[value=yes]").click()
     expect(other.locator("#answers-passages input[type=number]")).to_have_value("6")
     expect(other.locator("#answers-instructions textarea")).to_have_value("")
@@ -80,6 +80,53 @@ def test_a_number_out_of_bounds_is_the_nearest_that_is_possible(visit: Visit, si
     expect(number).to_have_value("20")  # so the page shows what holds
     assert site.boot.engine().settings.passages == 20
     assert config.saved(site.settings.data_dir)["passages"] == 20
+
+
+def test_what_is_typed_while_the_form_is_on_its_way_stays(visit: Visit, site: Site) -> None:
+    """The form came late over what had been typed, and its "at once" over "Saved"."""
+    page = visit(site, locale="en-GB")
+    late: list[Route] = []
+    page.route("**/gradio_api/run/**", lambda route: late.append(route) if not late else route.continue_())
+    page.get_by_role("tab").nth(SETTINGS).click()
+    page.locator("#settings-tabs [role=tab]").nth(1).click()
+    until(lambda: bool(late))
+    number = page.locator("#answers-passages input[type=number]")
+    number.fill("4")
+    expect(page.locator("#answers-told")).to_contain_text("Saved")
+    late[0].continue_()
+    expect(page.locator("#answers-notes")).to_contain_text("Changes are kept")
+    expect(number).to_have_value("4")
+    expect(page.locator("#answers-told")).to_contain_text("Saved")
+
+
+def test_a_number_that_was_emptied_comes_back_and_a_part_of_a_whole_one_goes(
+    visit: Visit, site: Site
+) -> None:
+    page = visit(site, locale="en-GB")
+    open_settings(page, "answers")
+    number = page.locator("#answers-passages input[type=number]")
+    number.fill("7")
+    number.blur()
+    until(lambda: config.saved(site.settings.data_dir).get("passages") == 7)
+    number.fill("")
+    number.blur()
+    expect(number).to_have_value("7")
+    number.fill("2.7")
+    number.blur()
+    expect(number).to_have_value("2")
+    until(lambda: config.saved(site.settings.data_dir)["passages"] == 2)
+
+
+def test_the_two_thresholds_push_each_other_along(visit: Visit, site: Site) -> None:
+    page = visit(site, locale="en-GB")
+    open_settings(page, "answers")
+    refuse, weak = (page.locator(f"#answers-{name} input[type=number]") for name in ("gate", "gate_weak"))
+    refuse.fill("0.7")
+    expect(weak).to_have_value("0.7")
+    weak.fill("0.2")
+    expect(refuse).to_have_value("0.2")
+    kept = config.saved(site.settings.data_dir)
+    assert (kept["gate"], kept["gate_weak"]) == (0.2, 0.2)
 
 
 def test_an_embedding_model_is_fetched_and_taken_while_the_old_vectors_answer(
