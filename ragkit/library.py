@@ -329,10 +329,10 @@ class Library:
         """How the dense leg stands."""
         return self._dense.status
 
-    def load_embedding(self) -> bool:
-        """Load the embedding model, unless it is there or off. False: search goes on with words alone,
-        and `embedding` says why."""
-        return self._dense.load(self._store)
+    def load_embedding(self, *, few: bool = False) -> bool:
+        """Load the embedding model, unless it is there or off; for a `few` questions in less time. False: search goes
+        on with words alone, and `embedding` says why."""
+        return self._dense.load(self._store, few=few)
 
     def change_embedding(self, where: str) -> None:
         """Take another embedding model: "auto", a folder or a name; "off" for none. The old vectors answer until

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ragkit.errors import ModelError, UsageError
+from ragkit.sizes import gigabytes
 
 Kind = Literal["cuda", "mps", "cpu"]
 Precision = Literal["4bit", "8bit", "bf16", "fp16", "fp32"]
@@ -31,7 +32,7 @@ NOTES = {
     "bf16_emulated": "this device computes bf16 slowly",  # many CPUs: .71 x prefill, .88 x decode of fp32
     "fp16_on_cpu": "fp16 saves memory on a CPU but no time",  # .85-.94 x decode of fp32
     "quantise_once": "quantising takes minutes the first time; the result is kept",  # int8 by bitsandbytes
-    "int4_once": "rounding the weights takes about a minute the first time; the result is kept",
+    "int4_once": "rounding the weights takes minutes the first time; the result is kept",
     "int4_slow": "this processor lacks the instructions: 4bit saves memory here but no time",
 }
 
@@ -41,7 +42,6 @@ BITSANDBYTES = "bitsandbytes==0.50.2"
 # (tests/bench/int4.py has both).
 INT4_GROUP = 64
 
-_GB = 1 << 30
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _STORED = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -49,8 +49,9 @@ _STORED = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 _INT4_BYTES = 0.5 + 4 / INT4_GROUP  # 4 bits, and two bf16 numbers a group
 _INT8_BYTES = 1.002  # one fp32 scale a row of about 2,000
+_ROUNDED_PER_S = 28e6  # weights to int4, on two cores: a minute for the 1.8B
 _WORK_BYTES = 300 << 20  # activations of a slice of 512 tokens, one layer de-quantised, library state
-_MARGIN_BYTES = 512 << 20  # stays free for everything else
+MARGIN_BYTES = 512 << 20  # stays free for everything else
 # 'auto' takes fp32 or bf16 on a CPU only when this share of the free RAM is enough: the file that is read and
 # the rest of ragkit (embedding, index, page) need room beside it.
 _COMFORTABLE = 0.75
@@ -169,6 +170,7 @@ class LoadPlan:
     precision: Precision
     notes: tuple[str, ...] = ()
     int4: Int4Facts | None = None  # of int4: which way a layer is multiplied
+    rounding_s: float = 0.0  # about, of int4 at the first load
 
     @property
     def label(self) -> str:
@@ -182,7 +184,7 @@ class LoadPlan:
     @property
     def room_bytes(self) -> int:
         """What must be free: what is needed, and a margin for everything else."""
-        return self.needed_bytes + _MARGIN_BYTES
+        return self.needed_bytes + MARGIN_BYTES
 
 
 def plan_load(
@@ -364,6 +366,7 @@ def _estimate(model: ModelFacts, device: DeviceFacts, precision: Precision, cont
         precision=precision,
         notes=tuple(_notes(model, device, precision)),
         int4=device.int4 if quantisation == "int4" else None,
+        rounding_s=packed_parameters / _ROUNDED_PER_S if quantisation == "int4" else 0.0,
     )
 
 
@@ -384,25 +387,22 @@ def _refusal(
     model: ModelFacts, device: DeviceFacts, plan: LoadPlan, context: int, quantiser: bool
 ) -> ModelError:
     message = (
-        f"{model.name} in {plan.label} needs {_gb(plan.room_bytes)} GB, "
-        f"{_gb(device.free_bytes)} GB are free on {device.name} "
-        f"(weights {_gb(plan.weights_bytes)} GB, {min(context, model.max_positions):,} tokens of context "
-        f"{_gb(plan.kv_cache_bytes)} GB)."
+        f"{model.name} in {plan.label} takes {gigabytes(plan.needed_bytes)} (weights {gigabytes(plan.weights_bytes)}, "
+        f"{min(context, model.max_positions):,} tokens of context {gigabytes(plan.kv_cache_bytes)}), and "
+        f"{gigabytes(MARGIN_BYTES)} must stay free; {gigabytes(device.free_bytes)} are free on {device.name}."
     )
     if best := best_fitting(model, device, context=context, quantiser=quantiser):
-        return ModelError(message, f"--precision {best.precision} fits: it needs {_gb(best.room_bytes)} GB.")
+        return ModelError(
+            message, f"--precision {best.precision} fits: it takes {gigabytes(best.needed_bytes)}."
+        )
     hints = []
     small = best_fitting(INTERNLM2_1_8B, device, context=context, quantiser=quantiser)
     if not quantiser and fitting(model, device, context=context):
         hints.append(f"4bit would fit: pip install {BITSANDBYTES}")
     elif small and model.parameters > INTERNLM2_1_8B.parameters:
         hints.append(
-            f"{INTERNLM2_1_8B.name} fits with --precision {small.precision}: it needs "
-            f"{_gb(small.room_bytes)} GB."
+            f"{INTERNLM2_1_8B.name} fits with --precision {small.precision}: it takes "
+            f"{gigabytes(small.needed_bytes)}."
         )
     hints.append("Else close other programs; without a model ragkit answers with quotations.")
     return ModelError(message, " ".join(hints))
-
-
-def _gb(size_bytes: float) -> str:
-    return f"{size_bytes / _GB:.1f}"

@@ -17,6 +17,7 @@ from ragkit.errors import ModelError, UsageError
 from ragkit.schema import Language
 
 QUANTISED = ".quantised"  # beside the downloads: what was made of them
+_PART = ".part"  # the end of a folder's name until its download is whole
 MANIFEST = "ragkit.json"  # what a download brought, written last
 _SENTENCE_MODULES = "modules.json"  # what sentence-transformers builds an embedding model from
 _INDEX = "model.safetensors.index.json"
@@ -112,6 +113,44 @@ def folder_of(name: str, data_dir: Path) -> Path:
     return data_dir / "models" / name.replace("/", "--")
 
 
+def part_of(folder: Path) -> Path:
+    """Name the folder where a download lies until it is whole."""
+    return folder.with_name(f"{folder.name}{_PART}")
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A download that did not end; the next one of this name goes on from what has come."""
+
+    name: str
+    folder: Path
+    size_bytes: int
+
+
+def unfinished(data_dir: Path) -> list[Unfinished]:
+    """The downloads that did not end."""
+    return [
+        Unfinished(folder.name.removesuffix(_PART).replace("--", "/", 1), folder, bytes_in(folder))
+        for folder in _download_folders(data_dir)
+        if folder.name.endswith(_PART)
+    ]
+
+
+def downloads(data_dir: Path) -> list[Path]:
+    """The folders that bear a model's name where downloads go, whole or not."""
+    return [folder for folder in _download_folders(data_dir) if not folder.name.endswith(_PART)]
+
+
+def _download_folders(data_dir: Path) -> list[Path]:
+    """Without locks, which are files, and what was made of models or is being deleted."""
+    return sorted(folder for folder in (data_dir / "models").glob("*/") if not folder.name.startswith("."))
+
+
+def bytes_in(folder: Path) -> int:
+    """How much a folder holds, with those in it."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def find_local(name_or_path: str, data_dir: Path, *, hub_cache: Path | None = None) -> Path | None:
     """Find a whole model: a folder or .gguf file, one that was downloaded, or one in the hub's cache."""
     place = Path(name_or_path).expanduser()
@@ -121,10 +160,7 @@ def find_local(name_or_path: str, data_dir: Path, *, hub_cache: Path | None = No
 def local_models(data_dir: Path, *, hub_cache: Path | None = None) -> Iterator[LocalModel]:
     """Give the chat models on this machine, best first: InternLM2, what else was downloaded, SmolLM2."""
     names = [model.name for model in CATALOGUE if model.name != SMOLLM2]
-    downloads = data_dir / "models"
-    for folder in sorted(downloads.iterdir()) if downloads.is_dir() else ():
-        if not folder.name.startswith(".") and folder.suffix != ".part":
-            names.append(folder.name.replace("--", "/", 1))
+    names += [folder.name.replace("--", "/", 1) for folder in downloads(data_dir)]
     for name in dict.fromkeys([*(name for name in names if name != SMOLLM2), SMOLLM2]):
         if (found := _by_name(name, data_dir, hub_cache)) and not (embeds(found) or reranks(found)):
             yield LocalModel(name, found)

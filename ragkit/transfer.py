@@ -13,6 +13,7 @@ from typing import Self
 
 from ragkit.errors import ModelError
 from ragkit.models import FileRecord, Manifest
+from ragkit.sizes import gigabytes
 
 # Nothing else is ever asked for: pickles (.bin, .pt) and Python files run code when they are loaded.
 ALLOWED = (
@@ -86,8 +87,8 @@ class Job:
         free, wanted = self._free_bytes(self.folder), size_bytes + _MARGIN_BYTES
         if free < wanted:
             raise ModelError(
-                f"{self.name} needs {wanted / 1e9:.1f} GB of disk (0.5 GB of it stay free), "
-                f"{self.folder.parent} has {free / 1e9:.1f} GB free",
+                f"{self.name} needs {gigabytes(wanted)} of disk ({gigabytes(_MARGIN_BYTES)} of it stay free), "
+                f"{self.folder.parent} has {gigabytes(free)} free",
                 "Make room, or set RAGKIT_DATA to a folder on a larger disk.",
             )
 

@@ -160,3 +160,14 @@ def test_every_embedding_model_here_is_also_offered_in_int8(
     assert int8.install == embedding_int8.command() and not int8.usable and found["acme/mine"].usable
     monkeypatch.setattr(embedding_int8, "find_spec", lambda _: True)
     assert all(choice.usable for choice in choices.embeddings(settings) if choice.here)
+
+
+def test_an_unfinished_download_stands_among_the_models_that_are_not_here(settings: Settings) -> None:
+    for name in ("internlm/internlm2-chat-7b", "acme/other", "BAAI/bge-m3", "acme/reranker"):
+        part = models.part_of(models.folder_of(name, settings.data_dir))
+        part.mkdir(parents=True)
+        (part / "config.json").write_bytes(b"{}")
+    begun = {c.profile.name for c in choices.survey(settings, {}).choices if c.unfinished_bytes == 2}
+    assert begun == {"internlm/internlm2-chat-7b", "acme/other"}
+    begun = {c.where for c in choices.embeddings(settings) if c.unfinished_bytes == 2 and not c.here}
+    assert begun == {"BAAI/bge-m3", "acme/reranker"}

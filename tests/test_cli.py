@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from ragkit.__main__ import main
+from ragkit.commands import output
 from ragkit.config import REPOSITORY
 
 Make = Callable[..., Path]
@@ -195,3 +197,77 @@ def test_json_is_the_only_thing_on_stdout_in_any_locale(tmp_path: Path, folder: 
         )
         assert done.returncode == 0, done.stderr
         json.loads(done.stdout.decode("utf-8"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe that closes is another error there")
+@pytest.mark.parametrize(
+    "command", [["search", "年假"], ["ask", "年假有多少天？", "--json"], ["list"], ["--help"]]
+)
+def test_a_reader_that_goes_ends_the_command_quietly(
+    tmp_path: Path, folder: Make, command: list[str], run: Callable[..., Any]
+) -> None:
+    """`search … | head -1` ended in a traceback."""
+    run("sync", folder(**{"a.md": "年假为十天。"}))
+    kb = [] if command == ["--help"] else ["--kb", str(tmp_path / "kb")]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ragkit", *command, *kb],
+            cwd=REPOSITORY,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_what_is_waited_for_is_said_once_it_lasts_and_wiped_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seconds passed in silence."""
+    with output.waiting("loading X ..."):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(output, "_MOMENT_S", 0.0)
+    said = threading.Event()
+    write = sys.stderr.write
+
+    def written(text: str) -> int:
+        said.set()
+        return write(text)
+
+    monkeypatch.setattr(sys.stderr, "write", written)
+    with output.waiting("loading X ..."):
+        assert said.wait(20)
+    assert capsys.readouterr().err == "loading X ...\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with output.waiting("loading X ..."):
+        assert capsys.readouterr().err == "loading X ..."
+    assert capsys.readouterr().err == "\r\x1b[K"
+
+
+def test_an_unfinished_download_is_deleted_by_its_name(run: Callable[..., Any], tmp_path: Path) -> None:
+    part = tmp_path / "data" / "models" / "acme--half.part"
+    part.mkdir(parents=True)
+    (part / "model.safetensors.part").write_bytes(b"weights")
+    assert main(["download", "acme/half", "--delete"]) == 0 and not part.exists()
+    assert main(["download", "acme/half", "--delete"]) == 2
+
+
+def test_a_search_by_meaning_needs_no_torch(tmp_path: Path, folder: Make) -> None:
+    """It was half of the 13 s that an English question took."""
+    env = {**os.environ, "RAGKIT_DATA": str(tmp_path / "data")}
+    call = {"cwd": REPOSITORY, "env": env, "capture_output": True, "text": True}
+    docs = folder(**{"a.md": "The pump is under warranty for two years."})
+    subprocess.run([sys.executable, "-m", "ragkit", "sync", str(docs)], check=True, **call)  # type: ignore[call-overload]
+    code = (
+        "import sys; from ragkit.__main__ import main\n"
+        "main(['search', 'How long does the guarantee last?', '--json'])\n"
+        "print(sorted({'torch', 'transformers', 'llama_index'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, **call)  # type: ignore[call-overload]
+    (hit,) = json.loads(done.stdout)
+    assert hit["dense"] > 0.3 and done.stderr.splitlines()[-1] == "[]"

@@ -110,6 +110,14 @@ def test_a_library_goes_to_another_name_and_answers_there(run: Run, docs: Path, 
     assert code == 2 and "hint:" in err
 
 
+def test_a_new_name_makes_a_knowledge_base_that_the_list_has(run: Run, docs: Path, tmp_path: Path) -> None:
+    assert run("sync", docs, "--kb", "handbook")[0] == 1  # one of the documents is broken
+    assert (tmp_path / "data/library/handbook/kb.sqlite").is_file()
+    assert [one["name"] for one in parsed(run("list", "--all", "--json"))] == ["handbook"]
+    code, _, err = run("search", "年假", "--kb", "handbok")
+    assert code == 2 and "list --all" in err and not (tmp_path / "data/library/handbok").exists()
+
+
 def test_a_dry_run_makes_no_library(run: Run, docs: Path, tmp_path: Path) -> None:
     assert "would be added" in run("sync", docs, "--dry-run")[1]
     assert not (tmp_path / "data" / "library").exists()

@@ -158,3 +158,27 @@ def test_a_saved_knowledge_base_that_is_gone_is_not_made_anew_somewhere_else(dat
     (data / "library" / "gone").mkdir(parents=True)
     (data / "library" / "gone" / "kb.sqlite").touch()
     assert Settings.load().kb == data / "library" / "gone"
+
+
+def test_a_bare_name_is_a_knowledge_base_under_the_data_folder_and_a_path_a_folder(
+    data: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new name became a folder of the working directory, which `list --all` did not see."""
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    (here / "papers").mkdir()  # documents, no knowledge base
+    assert Settings.load(kb="papers").kb == data / "library" / "papers"
+    assert Settings.load(kb="Meine Bücher").kb == data / "library" / "Meine Bücher"
+    for path in ("./papers", "papers/", str(here / "papers")):
+        assert Settings.load(kb=path).kb == here / "papers"
+    assert (Settings.load(kb=".").kb, Settings.load(kb="..").kb) == (here, here.parent)
+
+
+def test_a_knowledge_base_that_is_a_folder_here_is_still_opened_by_its_bare_name(
+    data: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    (here / "old").mkdir()
+    (here / "old" / "kb.sqlite").touch()
+    assert Settings.load(kb="old").kb == here / "old"

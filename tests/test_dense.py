@@ -24,7 +24,7 @@ class Shelf:
         self.dims = {"small": 32, "large": 128}
         self.loaded: dict[str, WordEmbedding] = {}
 
-    def load(self, where: str, device: str, *_: object) -> Embedder:
+    def load(self, where: str, device: str, *_: object, **__: object) -> Embedder:
         if where not in self.dims:
             raise ModelError(f"there is no embedding model in {where}", "Name one that is there.")
         model = WordEmbedding(model_name=where, dim=self.dims[where])

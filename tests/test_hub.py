@@ -312,7 +312,7 @@ def test_a_cancel_stops_between_two_blocks_and_a_new_start_goes_on(
     with pytest.raises(ModelError, match="was stopped"):
         get(cancel=cancel, progress=stop)
     assert models.find_local(NAME, tmp_path) is None
-    assert part_of(tmp_path).is_dir()
+    assert [(one.name, one.folder) for one in models.unfinished(tmp_path)] == [(NAME, part_of(tmp_path))]
     hub.block_s = 0
     assert models.damaged(get()) == []
 

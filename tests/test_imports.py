@@ -16,10 +16,10 @@ ROOT = Path(ragkit.__file__).parent.parent
 
 # From the cellar up: a module imports from the groups below its own, and from its own package.
 LEVELS = (
-    {"errors", "schema"},
+    {"errors", "schema", "sizes"},
     {"config", "gate", "text", "vectors", "log", "models", "disarm"},
     {"embedding_records", "claims", "markers", "lookup", "pace", "kv_cache", "memory"},
-    {"embedding_int8", "embedding_onnx", "prefix_cache"},
+    {"embedding_int8", "embedding_onnx", "embedding_plain", "prefix_cache"},
     {
         "embedding_model",
         "prompts",

@@ -191,10 +191,10 @@ def test_a_refusal_says_what_is_needed_what_is_free_and_which_precision_fits():
     with pytest.raises(ModelError) as caught:
         plan_load(LARGE, _free(CPU, 12), "fp32")
     assert caught.value.message == (
-        "internlm2-chat-7b in fp32 needs 30.7 GB, 12.0 GB are free on a CPU "
-        "(weights 28.8 GB, 4,096 tokens of context 1.0 GB)."
+        "internlm2-chat-7b in fp32 takes 30.2 GB (weights 28.8 GB, 4,096 tokens of context 1.0 GB), and 0.5 GB must "
+        "stay free; 12.0 GB are free on a CPU."
     )
-    assert caught.value.hint.startswith("--precision 4bit fits: it needs ")
+    assert caught.value.hint.startswith("--precision 4bit fits: it takes ")
 
 
 def test_what_a_refusal_names_does_fit():

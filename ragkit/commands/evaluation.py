@@ -96,7 +96,7 @@ def _shown(value: object) -> str:
 def calibrate(settings: config.Settings, options: argparse.Namespace) -> int:
     """Change the questions that the gate is set by, set it anew, and show how it stands."""
     with open_existing(settings) as engine:
-        engine.load_embedding()
+        engine.load_embedding(few=True)
         gate = engine.gate
         if options.reset:
             gate.reset()
@@ -130,7 +130,7 @@ def calibrate(settings: config.Settings, options: argparse.Namespace) -> int:
 
 def _own(settings: config.Settings, options: argparse.Namespace) -> int:
     with open_existing(settings) as engine:
-        engine.load_embedding()
+        engine.load_embedding(few=True)
         marked = engine.gate.questions()
     if not marked:
         raise UsageError(

@@ -201,7 +201,7 @@ def export(settings: config.Settings, options: argparse.Namespace) -> int:
 def import_(settings: config.Settings, options: argparse.Namespace) -> int:
     name = options.kb or options.file.stem
     # A bare name is one under data/library, where the page and the other commands find it by that name.
-    kb = settings.data_dir / "library" / name if Path(name).name == name else settings.kb
+    kb = settings.data_dir / "library" / name if config.is_bare(name) else settings.kb
     portable.import_library(options.file, kb)
     print(kb)
     return 0

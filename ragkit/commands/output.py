@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 
 from ragkit import config
 from ragkit.engine import Engine
@@ -13,6 +16,7 @@ from ragkit.gate import Calibration, Thresholds
 from ragkit.readers import page_kind
 from ragkit.schema import Answer, Citation, Coverage, Hit, Progress
 
+_MOMENT_S = 2.0
 _STAGES = {"scan": "scanning", "read": "reading", "embed": "embedding"}
 
 
@@ -25,7 +29,8 @@ def open_existing(settings: config.Settings) -> Engine:
     if not (settings.kb / "kb.sqlite").is_file():
         raise UsageError(
             f"there is no knowledge base in {settings.kb}",
-            "Make one: python -m ragkit sync FOLDER  (with the same --kb), or start the page once.",
+            "Make one: python -m ragkit sync FOLDER  (with the same --kb), or start the page once. "
+            "python -m ragkit list --all  names those that are there.",
         )
     return Engine.open(settings)
 
@@ -86,6 +91,26 @@ def answer_json(answer: Answer) -> dict[str, object]:
         "unsupported": [answer.text[start:end] for start, end in answer.unsupported],
         "profile": answer.profile,
     }
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say what is waited for: on a terminal while it lasts; in a log once, when it lasts longer than a moment."""
+    live = sys.stderr.isatty()
+    later = Timer(_MOMENT_S, lambda: print(text, file=sys.stderr, flush=True))
+    later.daemon = True
+    if live:
+        print(text, end="", file=sys.stderr, flush=True)
+    else:
+        later.start()
+    try:
+        yield
+    finally:
+        later.cancel()
+        if live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        else:
+            later.join()  # it may be in the middle of its line
 
 
 class ProgressLine:

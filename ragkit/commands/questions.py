@@ -11,7 +11,7 @@ from typing import Any
 
 from ragkit import config
 from ragkit.commands import filters
-from ragkit.commands.output import answer_json, coverage, hit_json, open_existing, place, print_json
+from ragkit.commands.output import answer_json, coverage, hit_json, open_existing, place, print_json, waiting
 from ragkit.commands.table import explanation, explanation_json
 from ragkit.engine import Engine
 from ragkit.schema import Answer, Delta, Done, Filters, Retrieved, Turn
@@ -118,12 +118,8 @@ def _model(engine: Engine, settings: config.Settings) -> Iterator[None]:
     if chosen.kind == "quotes":
         yield
         return
-    waits = sys.stderr.isatty()
-    if waits:
-        print(f"loading {chosen.name} ...", end="", file=sys.stderr, flush=True)
-    llm = profiles.load(chosen, settings)
-    if waits:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with waiting(f"loading {chosen.name} ..."):
+        llm = profiles.load(chosen, settings)
     print(f"answering: {chosen.name}", file=sys.stderr)
     engine.use_model(llm, chosen.languages, simple=chosen.simple)
     try:
@@ -135,20 +131,10 @@ def _model(engine: Engine, settings: config.Settings) -> Iterator[None]:
 
 
 def _load(engine: Engine, question: str) -> None:
-    """Load the embedding model, which takes seconds, where the question is one that it can read."""
-    if not engine.embedding_reads(question):
-        return
-    waits = sys.stderr.isatty()
-    if waits:
-        print(
-            f"loading {engine.embedding.name or 'the embedding model'} ...",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
-    engine.load_embedding()
-    if waits:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    """Load the embedding model, which may take seconds, where the question is one that it can read."""
+    if engine.embedding_reads(question):
+        with waiting(f"loading {engine.embedding.name or 'the embedding model'} ..."):
+            engine.load_embedding(few=True)
 
 
 def _say_failures(engine: Engine) -> None:

@@ -19,11 +19,11 @@ from urllib.parse import unquote
 from ragkit import __version__, config, models
 from ragkit.config import HubAccess, Settings
 from ragkit.doctor import embedding_here, machine, models_here, selfcheck, tokenizer
-from ragkit.doctor.report import Check, Report, guarded, render, without_secrets
+from ragkit.doctor.report import Check, Report, guarded, part, render, without_secrets
 from ragkit.errors import UsageError
 from ragkit.schema import Language
 
-__all__ = ["Report", "default_language", "examine", "language_of", "render"]
+__all__ = ["Report", "default_language", "examine", "language_of", "part", "render"]
 
 PORT = 7860
 

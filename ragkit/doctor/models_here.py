@@ -12,9 +12,18 @@ from pathlib import Path
 
 from ragkit import models
 from ragkit.doctor.report import Check, check, quoted
+from ragkit.embedding_records import searches
 from ragkit.errors import ModelError
 from ragkit.known_facts import KNOWN
-from ragkit.load_plan import INTERNLM2_1_8B, PRECISIONS, DeviceFacts, fitting, plan_load
+from ragkit.load_plan import (
+    CONTEXT,
+    INTERNLM2_1_8B,
+    MARGIN_BYTES,
+    PRECISIONS,
+    DeviceFacts,
+    fitting,
+    plan_load,
+)
 
 _UNLIMITED = 1 << 60
 
@@ -71,6 +80,8 @@ def memory(device: DeviceFacts, *, quantiser: bool) -> Check:
         total_bytes=device.total_bytes,
         model=INTERNLM2_1_8B.name,
         precision=chosen,
+        context=CONTEXT,
+        spare_bytes=MARGIN_BYTES,
         needs=needs,
         int4=asdict(device.int4) if device.int4 else None,
     )
@@ -81,19 +92,16 @@ def local_models(data_dir: Path, hub_cache: Path | None = None) -> Iterator[Chec
     whole = list(models.local_models(data_dir, hub_cache=hub_cache))
     for model in whole:
         yield _local(model)
-    downloads = data_dir / "models"
-    for folder in sorted(downloads.iterdir()) if downloads.is_dir() else ():
-        name = folder.name.removesuffix(".part").replace("--", "/", 1)
-        if folder.is_dir() and not folder.name.startswith(".") and name not in {m.name for m in whole}:
-            if models.embeds(folder) and folder.suffix != ".part" and not models.missing(folder):
-                yield _local(models.LocalModel(name, folder), "embedding")
-                continue
-            yield check(
-                f"models.{name}",
-                "local_incomplete",
-                name=name,
-                missing=models.missing(folder) or ["its last step"],
-            )
+    for folder in models.downloads(data_dir):
+        name = folder.name.replace("--", "/", 1)
+        group = "embedding" if searches(name, folder) else "models"
+        if lacking := models.missing(folder):
+            yield check(f"{group}.{name}", "local_incomplete", name=name, missing=lacking)
+        elif folder not in {model.path for model in whole}:
+            yield _local(models.LocalModel(name, folder), group)
+    for part in models.unfinished(data_dir):
+        group = "embedding" if searches(part.name, part.folder) else "models"
+        yield check(f"{group}.{part.name}", "local_unfinished", name=part.name, here_bytes=part.size_bytes)
     if not whole:
         yield check("models.none", "models_none", model=models.DEFAULT)
 

@@ -17,6 +17,7 @@ from ragkit.doctor.text_embedding import EMBEDDING
 from ragkit.doctor.text_models import MODELS
 from ragkit.errors import RagkitError
 from ragkit.schema import Language
+from ragkit.sizes import gigabytes
 
 T = TypeVar("T")
 OUTCOMES: Final = MACHINE | EMBEDDING | MODELS
@@ -68,6 +69,11 @@ class Report:
 
     def _count(self, state: State) -> int:
         return sum(check.state == state for check in self.checks)
+
+
+def part(check: Check, language: Language) -> str:
+    """The part of the report that a check is in, to tell what is being looked at."""
+    return f"{GROUPS[check.id.partition('.')[0]].in_language(language)} …"
 
 
 def render(report: Report, language: Language) -> str:
@@ -178,5 +184,5 @@ def _as_words(name: str, value: object, language: Language) -> object:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if name.endswith("_bytes") and isinstance(value, int):
-        return f"{value / (1 << 30):.1f} GB" if value >= 1 << 29 else f"{value / (1 << 20):.1f} MB"
+        return gigabytes(value)
     return value

@@ -118,13 +118,17 @@ MACHINE: Final[dict[str, Outcome]] = {
     ),
     "memory_ok": Outcome(
         "ok",
-        "{name} ({device}): {free_bytes} free of {total_bytes}; {model} would run in {precision}. GB needed (✓ fits):",
-        "{name}（{device}）：{total_bytes} 中 {free_bytes} 可用；{model} 将以 {precision} 运行。所需 GB（✓ 放得下）：",
+        "{name} ({device}): {free_bytes} free of {total_bytes}; {model} would run in {precision}. GB for weights, "
+        "{context:,} tokens of context and the work (✓ fits, with {spare_bytes} to spare):",
+        "{name}（{device}）：{total_bytes} 中 {free_bytes} 可用；{model} 将以 {precision} 运行。所需 GB，"
+        "含权重、{context:,} 个词元的上下文和工作内存（✓ 放得下，并余 {spare_bytes}）：",
     ),
     "memory_short": Outcome(
         "warn",
-        "{name} ({device}): {free_bytes} free of {total_bytes}; {model} does not fit. GB needed (✓ fits):",
-        "{name}（{device}）：{total_bytes} 中 {free_bytes} 可用；放不下 {model}。所需 GB（✓ 放得下）：",
+        "{name} ({device}): {free_bytes} free of {total_bytes}; {model} does not fit. GB for weights, {context:,} tokens of "
+        "context and the work (✓ fits, with {spare_bytes} to spare):",
+        "{name}（{device}）：{total_bytes} 中 {free_bytes} 可用；放不下 {model}。所需 GB，含权重、{context:,} 个词元的上下文和工作内存"
+        "（✓ 放得下，并余 {spare_bytes}）：",
         _LESS,
         _LESS_ZH,
     ),
@@ -166,8 +170,8 @@ MACHINE: Final[dict[str, Outcome]] = {
         "fail",
         "the knowledge base has layout {layout}, this ragkit knows {newest}",
         "知识库结构版本为 {layout}，本 ragkit 只支持到 {newest}",
-        "Update ragkit (git pull), or choose another library with --kb DIR.",
-        "请升级 ragkit（git pull），或用 --kb DIR 选择其他知识库。",
+        "Update ragkit (git pull), or choose another library with --kb NAME.",
+        "请升级 ragkit（git pull），或用 --kb NAME 选择其他知识库。",
     ),
     "library_unreadable": Outcome(
         "fail",

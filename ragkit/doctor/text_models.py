@@ -53,6 +53,13 @@ MODELS: Final[dict[str, Outcome]] = {
         "{name}：不完整，缺少 {missing}",
         "{python} -m ragkit download {name}",
     ),
+    "local_unfinished": Outcome(
+        "warn",
+        "{name}: an unfinished download, {here_bytes} of it are here",
+        "{name}：下载未完成，本机已有 {here_bytes}",
+        "Go on with: {python} -m ragkit download {name}   Remove it with: {python} -m ragkit download {name} --delete",
+        "继续下载：{python} -m ragkit download {name}   删除：{python} -m ragkit download {name} --delete",
+    ),
     # The chosen model, and the tokenizer of one that was found
     "config_ok": Outcome(
         "ok",

@@ -60,20 +60,22 @@ class Fallback:
 def locked() -> EncryptedFile:
     """The error for a PDF that a password keeps shut; one that only its owner may change opens without."""
     return EncryptedFile(
-        "This PDF is protected by a password.",
-        "Save a copy without the password and add that, for example: "
-        "qpdf --decrypt --password=... locked.pdf open.pdf",
+        "The file is protected by a password.",
+        "Remove the password and add it again. For example: qpdf --decrypt --password=... locked.pdf open.pdf",
     )
 
 
 def damaged(data: bytes) -> BrokenFile | TruncatedFile:
-    """The error for a PDF that nothing opens: its end is missing, or it is damaged in another way."""
+    """The error for a PDF that nothing opens: its end is missing, or it is damaged in another way.
+
+    It begins as the page tells it in English, by its code.
+    """
     if b"%%EOF" not in data[-_TAIL_BYTES:]:
         return TruncatedFile(
-            "This PDF is cut off: its end is missing.",
-            "Copy or download it again; often what is there can be saved: qpdf broken.pdf repaired.pdf",
+            "The end of the file is missing.",
+            "Copy or download it again. Often what is there can be saved: qpdf broken.pdf repaired.pdf",
         )
     return BrokenFile(
-        "This PDF is damaged.",
-        "Fetch or export it again; often this repairs it: qpdf broken.pdf repaired.pdf",
+        "The file is damaged.",
+        "Open it in its own program, save it anew, add it again. Often this repairs it: qpdf broken.pdf repaired.pdf",
     )

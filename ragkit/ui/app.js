@@ -217,7 +217,7 @@
   const act = async (button) => {
     if (!button) return;
     const { action, id, confirm } = button.dataset;
-    if (confirm && !(await confirmed(confirm, button.title, action === "delete"))) return;
+    if (confirm && !(await confirmed(confirm, button.title, ["delete", "discard"].includes(action)))) return;
     // What holds the button may have been painted anew while the dialog was open.
     const again = () => $(`button[data-action="${action}"]${id ? `[data-id="${CSS.escape(id)}"]` : ""}`);
     send(button.isConnected ? button : again() ?? $("#documents .docs-frame"), { action, id });

@@ -29,20 +29,29 @@ def fetch(data_dir: Path) -> Fetch:
     return fetched
 
 
+def discard(name: str, data_dir: Path) -> None:
+    """Delete what has come of a download that did not end. Raises UsageError, ModelError."""
+    from ragkit.download import delete
+
+    delete(name, data_dir, whole=False)
+
+
 class Downloads(Task[Transfer]):
     """What is being fetched, how far it is, or why it failed. What has come is kept: the next try goes on from there."""
 
     def __init__(self, fetch: Fetch) -> None:
         super().__init__()
         self._fetch = fetch
-        self.finished = 0  # grows with every model that has come
+        self.ended = 0  # grows with every download that has, however it ended
 
     def begin(self, name: str) -> bool:
         """Begin to fetch a model; False while another one is under way."""
 
         def work(note: OnTransfer, cancel: object) -> None:
-            self._fetch(name, progress=note, cancel=cancel)
-            self.finished += 1
+            try:
+                self._fetch(name, progress=note, cancel=cancel)
+            finally:
+                self.ended += 1
 
         return self.start(name, work)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ragkit.config import Settings, library_name
 from ragkit.errors import RagkitError
 from ragkit.schema import Coverage
+from ragkit.sizes import gigabytes
 from ragkit.ui import render, render_folders, render_library
 from ragkit.ui.boot import Boot, is_default_library
 from ragkit.ui.folders import offered
@@ -163,7 +164,7 @@ def profile(boot: Boot, engine: Engine, strings: Strings) -> tuple[str, str]:
     """Name what answers, and say plainly what that means."""
     model = boot.model
     if model.state == "loading" and model.profile:
-        size = f"{model.needed_bytes / 1e9:.1f} GB" if model.needed_bytes else ""
+        size = gigabytes(model.needed_bytes) if model.needed_bytes else ""
         percent = f"{round(100 * model.done)} %" if model.done else ""
         long = strings("model_loading_long", percent=percent, label=model.label, size=size)
         return strings("model_loading", name=model.profile.name), " ".join(long.split()).replace(" ;", ";")

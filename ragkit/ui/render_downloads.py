@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Final, Protocol
+from typing import Protocol
 
 from ragkit.errors import RagkitError
+from ragkit.sizes import gigabytes
 from ragkit.transfer import Transfer
 from ragkit.ui.pace import remaining
 from ragkit.ui.render import progress_bar
 from ragkit.ui.strings import Strings
-
-_GB: Final = 1 << 30  # as everywhere in ragkit.load_plan
-
-
-def gigabytes(size_bytes: float) -> str:
-    """1932735283 -> '1.8 GB'; below 0.1 GB in MB."""
-    if size_bytes < 0.1 * _GB:
-        return f"{size_bytes / (1 << 20):.0f} MB"
-    return f"{size_bytes / _GB:.1f} GB"
 
 
 class Fetching(Protocol):
@@ -36,13 +28,20 @@ class Fetching(Protocol):
     def error(self) -> RagkitError | None: ...
 
 
-def fetching(name: str, downloads: Fetching, id: str, strings: Strings) -> tuple[str, str]:
-    """What stands under the name of a model that is not here, and its button."""
+def fetching(
+    name: str, downloads: Fetching, id: str, strings: Strings, unfinished_bytes: int | None = None
+) -> tuple[str, str]:
+    """What stands under the name of a model that is not here, and its buttons."""
     if not downloads.running:
         error = downloads.error if downloads.name == name else None
-        told = failure(error) if error else ""
-        label = strings("download_again" if error else "download")
-        return told, button("fetch", id, label, name)
+        told, label = failure(error) if error else "", strings("download_again" if error else "download")
+        if unfinished_bytes is None:
+            return told, button("fetch", id, label, name)
+        size = gigabytes(unfinished_bytes)
+        told += f'<p class="model-facts">{escape(strings("download_unfinished", size=size))}</p>'
+        ask = strings("download_discard_confirm", name=name, size=size)
+        discard = button("discard", id, strings("delete"), name, confirm=ask)
+        return told, button("fetch", id, label if error else strings("download_go_on"), name) + discard
     if downloads.name != name:
         return "", ""
     if downloads.cancelling:

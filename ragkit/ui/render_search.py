@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from ragkit.choices import EmbeddingChoice
 from ragkit.errors import RagkitError
 from ragkit.schema import Coverage, EmbeddingStatus
+from ragkit.sizes import gigabytes
 from ragkit.ui.render import ICON_ALERT, icon, progress_bar
-from ragkit.ui.render_downloads import Fetching, button, fetching, gigabytes
+from ragkit.ui.render_downloads import Fetching, button, fetching
 from ragkit.ui.strings import Strings
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _vectors(now: Now, name: str, strings: Strings) -> str:
 
 
 def _absent(choice: EmbeddingChoice, downloads: Fetching, strings: Strings) -> str:
-    told, act = fetching(choice.where, downloads, choice.id, strings)
+    told, act = fetching(choice.where, downloads, choice.id, strings, choice.unfinished_bytes)
     size = strings("download_size", size=gigabytes(choice.size_bytes)) if choice.size_bytes else ""
     facts = " · ".join(filter(None, (size, _facts(choice, strings))))
     return _item(choice.where, "", f'<p class="model-facts">{escape(facts)}</p>{told}', act, "absent")

@@ -10,8 +10,9 @@ from html import escape
 
 from ragkit.choices import Choice, Fit, Wanted
 from ragkit.load_plan import LABELS, DeviceFacts
+from ragkit.sizes import gigabytes
 from ragkit.ui.render import ICON_AGAIN, ICON_ALERT, ICON_BIN, icon, progress_bar
-from ragkit.ui.render_downloads import Fetching, fetching, gigabytes
+from ragkit.ui.render_downloads import Fetching, fetching
 from ragkit.ui.render_job import WITHOUT_END, running
 from ragkit.ui.slot import ModelStatus
 from ragkit.ui.strings import Strings
@@ -147,10 +148,10 @@ def _choice(choice: Choice, status: ModelStatus, wanted: Wanted, strings: String
 def _absent(choice: Choice, wanted: Wanted, downloads: Fetching, strings: Strings) -> str:
     name = choice.profile.name
     fit = choice.fits.get(wanted) if choice.fits else None
-    size = strings("download_size", size=gigabytes(choice.size_bytes))
+    size = strings("download_size", size=gigabytes(choice.size_bytes)) if choice.size_bytes else ""
     licence = strings("licence_internlm") if name.startswith("internlm/") else choice.licence
     about = " · ".join(filter(None, (size, _languages(choice, strings), licence, _weakness(choice, strings))))
-    told, button = fetching(name, downloads, choice.id, strings)
+    told, button = fetching(name, downloads, choice.id, strings, choice.unfinished_bytes)
     return (
         f'<li class="model absent" data-model="{escape(name)}"><div class="model-body"><h3>{escape(name)}</h3>'
         f'<p class="model-facts">{escape(about)}</p>{_fit(fit, wanted, strings) if fit else ""}{told}</div>'
@@ -223,7 +224,8 @@ def _fit(fit: Fit, wanted: Wanted, strings: Strings) -> str:
         text = strings(
             "fit_short",
             label=fit.plan.label,
-            needed=gigabytes(fit.plan.room_bytes),
+            needed=gigabytes(fit.plan.needed_bytes),
+            spare=gigabytes(fit.plan.room_bytes - fit.plan.needed_bytes),
             free=gigabytes(fit.free_bytes),
         )
         if fit.instead is not None:
@@ -233,7 +235,8 @@ def _fit(fit: Fit, wanted: Wanted, strings: Strings) -> str:
         text = strings(
             "fit_fits", label=fit.plan.label, device=fit.plan.device, size=gigabytes(fit.plan.needed_bytes)
         )
-        notes = (strings(f"plan_{note}") for note in fit.plan.notes)
+        minutes = max(1, round(fit.plan.rounding_s / 60))
+        notes = (strings(f"plan_{note}", n=minutes) for note in fit.plan.notes)
         text = " ".join([text, *notes])
     else:
         return ""

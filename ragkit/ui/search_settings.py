@@ -16,7 +16,7 @@ import gradio as gr
 from ragkit import choices, config
 from ragkit.choices import EmbeddingChoice
 from ragkit.errors import RagkitError
-from ragkit.ui import render_search
+from ragkit.ui import downloads, render_search
 from ragkit.ui.boot import Boot
 from ragkit.ui.events import AT_ONCE, html, sent
 from ragkit.ui.strings import Strings
@@ -67,9 +67,22 @@ class SearchSettings:
             self._downloads.cancel()
         elif chosen is not None and action == "fetch" and not chosen.here:
             trouble = "" if self._downloads.begin(chosen.where) else strings("download_busy")
+        elif chosen is not None and action == "discard" and not chosen.here:
+            trouble = self._discard(chosen.where, strings)
         elif chosen is not None and action == "embed" and chosen.usable:
             trouble = "" if self._take(chosen.where) else strings("switch_busy")
         return self._painted(strings, trouble)
+
+    def _discard(self, where: str, strings: Strings) -> str:
+        """Delete what has come of an unfinished download; gives what stood in the way."""
+        if self._downloads.running:
+            return strings("download_busy")
+        try:
+            downloads.discard(where, self._boot.settings.data_dir)
+        except RagkitError as error:
+            return str(error)
+        self._seen = None
+        return ""
 
     def _take(self, where: str) -> bool:
         def work(_note: object, _cancel: threading.Event) -> None:
@@ -87,7 +100,7 @@ class SearchSettings:
 
     def _choices(self) -> list[EmbeddingChoice]:
         """The list; looked up when it may have changed, for it is painted at every tick of the page's clock."""
-        seen = (self._boot.settings.embedding, self._downloads.finished)
+        seen = (self._boot.settings.embedding, self._downloads.ended)
         if self._seen != seen:
             self._listed, self._seen = choices.embeddings(self._boot.settings), seen
         return self._listed

@@ -18,7 +18,7 @@ from ragkit.choices import Survey, Wanted
 from ragkit.config import Settings
 from ragkit.errors import RagkitError
 from ragkit.schema import QUOTES
-from ragkit.ui import render_settings
+from ragkit.ui import downloads, render_settings
 from ragkit.ui.boot import Boot
 from ragkit.ui.events import sent
 from ragkit.ui.strings import Strings
@@ -80,6 +80,8 @@ class ModelSettings:
                 trouble = "" if self._fetch(named) else strings("download_busy")
             elif action == "delete":
                 self._delete(named)
+            elif action == "discard":
+                trouble = "" if self._discard(named) else strings("download_busy")
             elif action == "look":
                 self._look(0.0)
             elif action in {"load", "unload"}:
@@ -99,6 +101,17 @@ class ModelSettings:
     def _fetch(self, choice_id: str) -> bool:
         choice = self._survey.find(choice_id) if self._survey else None
         return choice is None or choice.here or self._downloads.begin(choice.profile.name)
+
+    def _discard(self, choice_id: str) -> bool:
+        """Delete what has come of an unfinished download; False while one is under way."""
+        choice = self._survey.find(choice_id) if self._survey else None
+        if choice is None or choice.here:
+            return True
+        if self._downloads.running:
+            return False
+        downloads.discard(choice.profile.name, self._settings.data_dir)
+        self._look(0.0)
+        return True
 
     def _delete(self, choice_id: str) -> None:
         choice, slot = self._survey.find(choice_id) if self._survey else None, self._boot.slot
@@ -133,7 +146,7 @@ class ModelSettings:
 
     def _answering(self) -> object:
         status = self._boot.slot.status
-        return status.state, status.profile, status.precision, self._downloads.finished
+        return status.state, status.profile, status.precision, self._downloads.ended
 
     def _look(self, fresh_s: float) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 
 from ragkit import models
-from ragkit.doctor import examine, models_here, selfcheck
+from ragkit.doctor import examine, models_here, part, selfcheck
 from ragkit.doctor.report import Check, guarded
 from ragkit.doctor.text_models import STEPS
 from ragkit.errors import ModelError, UsageError
@@ -51,6 +51,35 @@ def test_models_here_are_whole_damaged_or_not_complete(tmp_path) -> None:
     assert found["models.acme/half"].message.en == "acme/half: not complete, model.safetensors missing"
 
 
+def test_an_unfinished_download_is_called_so_with_both_ways_on_and_a_lock_is_no_model(tmp_path) -> None:
+    """Both were told as models that are not complete, an embedding model among those that chat."""
+    for name in ("acme/half", "BAAI/bge-m3"):
+        begun = models.part_of(models.folder_of(name, tmp_path))
+        begun.mkdir(parents=True)
+        (begun / "model.safetensors.part").write_bytes(b"w" * (3 << 20))
+        (begun.parent / f".{begun.stem}.lock").touch()
+    found = by_id(models_here.local_models(tmp_path, hub_cache=tmp_path))
+    assert list(found) == ["embedding.BAAI/bge-m3", "models.acme/half", "models.none"]
+    told = found["embedding.BAAI/bge-m3"]
+    assert told.message.en == "BAAI/bge-m3: an unfinished download, 3 MB of it are here"
+    for fix in told.fix:
+        assert "-m ragkit download BAAI/bge-m3 " in fix and fix.endswith("download BAAI/bge-m3 --delete")
+
+
+def test_a_whole_reranker_is_no_model_that_lacks_its_last_step(tmp_path) -> None:
+    folder = models.folder_of("acme/scores", tmp_path)
+    folder.mkdir(parents=True)
+    built = {"architectures": ["XLMRobertaForSequenceClassification"]}
+    for file, text in {
+        "config.json": json.dumps(built),
+        "tokenizer.json": "{}",
+        "model.safetensors": "",
+    }.items():
+        (folder / file).write_text(text)
+    found = by_id(models_here.local_models(tmp_path, hub_cache=tmp_path))
+    assert found["embedding.acme/scores"].state == "ok"
+
+
 # ── The whole ──
 
 
@@ -59,6 +88,8 @@ def test_an_ordinary_run_reports_every_group_and_fails_nowhere(settings) -> None
     report = examine(settings, on_check=lambda found: told.append(found.id))
     assert [found.id for found in report.checks if found.state == "fail"] == []
     assert told == [found.id for found in report.checks]
+    shown = {part(found, "en") for found in report.checks}
+    assert "Network …" in shown and not shown & set(told)
     assert {id.partition(".")[0] for id in told} == {"system", "storage", "network", "embedding", "models"}
 
 

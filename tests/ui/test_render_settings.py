@@ -85,7 +85,11 @@ def test_a_model_that_fits_says_what_it_takes_and_can_be_loaded() -> None:
 
 def test_one_that_does_not_fit_says_why_and_offers_what_does() -> None:
     html = row(listed(QUOTES, local(free_gb=4), wanted="fp32"), "acme/one")
-    assert "Does not fit: fp32 wants 8.6 GB of free memory, there are 4.0 GB. 4-bit int4 would fit" in html
+    assert (
+        "Does not fit: fp32 takes about 8.1 GB of memory, and 0.5 GB must stay free; there are 4.0 GB. "
+        in html
+    )
+    assert "4-bit int4 would fit, with about 2.3 GB." in html
     assert actions(html) == ["load:4bit"]
     assert actions(row(listed(QUOTES, local(free_gb=0.5)), "acme/one")) == []
 
@@ -258,3 +262,26 @@ def test_a_download_shows_how_far_it_is_how_fast_and_how_long_it_still_takes() -
     failed = Nothing(name="acme/far", error=ModelError("the hub <is> silent", "Set HF_ENDPOINT."))
     html = row(listed(QUOTES, absent, downloads=failed), "acme/far")
     assert "the hub &lt;is&gt; silent" in html and "HF_ENDPOINT" in html and "Try again" in html
+
+
+def test_an_unfinished_download_says_how_much_is_here_and_goes_on_or_is_deleted() -> None:
+    absent = Choice("id", Profile("local", "acme/far"), here=False, unfinished_bytes=30 << 20)
+    html = row(listed(QUOTES, absent), "acme/far")
+    assert "Unfinished download: 30 MB of it are on this computer." in html and "Go on" in html
+    assert actions(html) == ["fetch", "discard"] and "Delete what has come of acme/far (30 MB)?" in html
+    assert "to download" not in html  # nobody knows how much it is
+    going = Nothing(True, "acme/far", Transfer("model.safetensors", GB, 2 * GB, GB / 100))
+    assert actions(row(listed(QUOTES, absent, downloads=going), "acme/far")) == ["cancel"]
+
+
+@pytest.mark.parametrize(
+    ("name", "minutes"),
+    [("internlm2-chat-1_8b", "about 1 minute "), ("internlm2-chat-20b", "about 11 minutes ")],
+)
+def test_the_first_rounding_of_a_larger_model_is_said_to_take_longer(name: str, minutes: str) -> None:
+    """A minute was said of 20B too."""
+    large, facts = replace(CPU, free_bytes=64 * GB), known_facts(name)
+    assert facts
+    fit = choices.fit(facts, [large], "4bit", quantiser=True)
+    html = row(listed(QUOTES, replace(local(), fits={"4bit": fit}), wanted="4bit"), "acme/one")
+    assert f"takes {minutes}the first time" in html

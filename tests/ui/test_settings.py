@@ -13,13 +13,14 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from ragkit import choices, profiles
+from ragkit import choices, models, profiles
 from ragkit.config import Settings
 from ragkit.errors import ModelError, RagkitError
 from ragkit.profiles import Profile
 from ragkit.transfer import Transfer
 from ragkit.ui.boot import Boot
 from ragkit.ui.downloads import Downloads
+from ragkit.ui.search_settings import SearchSettings
 from ragkit.ui.settings import ModelSettings
 from ragkit.ui.slot import ModelSlot, ModelStatus
 from ragkit.ui.strings import Strings
@@ -292,3 +293,35 @@ def test_a_model_that_was_downloaded_is_deleted_unless_it_answers(
     assert folder.is_dir()
     shown = press(tab, {"action": "delete", "id": "own"})[1]
     assert "acme/own" in shown and not folder.exists()
+
+
+def unfinished(settings: Settings, name: str) -> Path:
+    part = models.part_of(models.folder_of(name, settings.data_dir))
+    part.mkdir(parents=True)
+    (part / "model.safetensors.part").write_bytes(b"weights")
+    return part
+
+
+def test_what_has_come_of_a_download_is_deleted_by_its_id(opened: ModelSettings, settings: Settings) -> None:
+    part = unfinished(settings, "acme/absent")
+    for id in ("id1", "nowhere", "acme/absent"):
+        press(opened, {"action": "discard", "id": id})
+    assert part.is_dir()
+    press(opened, {"action": "discard", "id": "id2"})
+    assert not part.exists()
+
+
+def test_what_has_come_of_an_embedding_model_is_deleted_where_those_are(
+    boot: RecordingBoot, settings: Settings
+) -> None:
+    part = unfinished(settings, "BAAI/bge-m3")
+    boot.settings, boot.peek = settings, lambda: None  # type: ignore[attr-defined]
+    tab = SearchSettings(boot, lambda request: Strings("en"))  # type: ignore[arg-type]
+    (begun,) = [one for one in choices.embeddings(settings) if one.unfinished_bytes is not None]
+    assert (begun.where, begun.unfinished_bytes) == ("BAAI/bge-m3", 7)
+    boot.downloads.running = True
+    tab.act(gr.EventData(None, {"action": "discard", "id": begun.id}), REQUEST)
+    assert part.is_dir()
+    boot.downloads.running = False
+    tab.act(gr.EventData(None, {"action": "discard", "id": begun.id}), REQUEST)
+    assert not part.exists()

@@ -8,6 +8,8 @@ import string
 import pytest
 
 from ragkit import errors
+from ragkit.errors import ReadError
+from ragkit.readers.pdf_fallback import damaged, locked
 from ragkit.ui import strings
 from ragkit.ui.strings import TABLES, Strings, choose
 
@@ -79,3 +81,9 @@ def test_what_the_page_shows_comes_before_the_setting_and_that_before_the_browse
     forced: str, cookies: dict[str, str], accept: str, chosen: str
 ) -> None:
     assert choose(forced, cookies, accept).language == chosen
+
+
+@pytest.mark.parametrize("error", [damaged(b""), damaged(b"%%EOF"), locked()], ids=lambda error: error.code)
+def test_the_terminal_says_of_a_pdf_what_the_page_says_and_how_to_mend_it(error: ReadError) -> None:
+    told = f"{error.message} {error.hint}"
+    assert told.startswith(Strings("en").error(error.code).rstrip(".")) and "qpdf" in told
