@@ -41,14 +41,15 @@ class AnswerSettings:
         self._strings_for = strings_for
         self._lock = threading.Lock()  # two changes at once: each would put back what the other changed
 
-    def build(self, opened: gr.Tab, say: Callable[[str], Any]) -> None:
-        """Put the form on the page; `opened` shows it as it stands."""
+    def build(self, app: gr.Blocks, opened: gr.Tab, say: Callable[[str], Any]) -> None:
+        """Put the form on the page, as it stands then; `opened` brings it up to date."""
         with gr.Column(elem_id="answers-column"):
             parts = {name: self._part(name, step, say) for name, step in FIELDS.items()}
             with gr.Column(elem_id="answers-foot"):
                 told = html("", "answers-told")
                 notes = html("", "answers-notes", js=_RESET)
         form = list(parts.values())
+        app.load(self._values, None, form, **AT_ONCE)
         opened.select(self.show, form, [*form, notes], preprocess=False, **AT_ONCE)
         notes.reset_answers(self.reset, None, [*form, told], **AT_ONCE)
         for name, part in parts.items():

@@ -43,7 +43,7 @@ class SettingsTab:
             with gr.Tab(say("settings_model"), id="model") as model:
                 self._build_models(app, say)
             with gr.Tab(say("settings_answers"), id="answers") as answers:
-                self._answers.build(answers, say)
+                self._answers.build(app, answers, say)
             with gr.Tab(say("settings_search"), id="search") as search:
                 embeddings, chosen = self._search.build(search)
             with gr.Tab(say("settings_checkup"), id="checkup") as checkup:

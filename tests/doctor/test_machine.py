@@ -87,7 +87,10 @@ def test_a_machine_too_small_for_internlm2_is_yellow() -> None:
 def test_the_figures_of_the_known_models_are_those_of_the_catalogue() -> None:
     figures = {facts.name: facts.disk_bytes for facts in models_here.KNOWN}
     assert figures == {
-        model.name.removeprefix("internlm/"): pytest.approx(model.download_bytes, rel=0.001)
+        model.name.removeprefix("internlm/"): pytest.approx(
+            model.download_bytes,
+            rel=0.06 if model.name == models.SMOLLM2 else 0.001,  # it comes packed
+        )
         for model in models.CATALOGUE
     }
 

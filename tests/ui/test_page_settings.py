@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from ragkit import config, embedding_records
+from ragkit.ui.answers import FIELDS
 from tests import tiny_embedding
 from tests.fakes import ScriptedLLM
 from tests.hub import FakeHub
@@ -86,7 +87,15 @@ def test_what_is_typed_while_the_form_is_on_its_way_stays(visit: Visit, site: Si
     """The form came late over what had been typed, and its "at once" over "Saved"."""
     page = visit(site, locale="en-GB")
     late: list[Route] = []
-    page.route("**/gradio_api/run/**", lambda route: late.append(route) if not late else route.continue_())
+
+    def hold(route: Route) -> None:
+        whole = len((route.request.post_data_json or {}).get("data", ())) == len(FIELDS)
+        if whole and not late:
+            late.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/gradio_api/run/**", hold)
     page.get_by_role("tab").nth(SETTINGS).click()
     page.locator("#settings-tabs [role=tab]").nth(1).click()
     until(lambda: bool(late))
