@@ -272,6 +272,8 @@ def _preferred(model: ModelFacts, device: DeviceFacts) -> tuple[Precision, ...]:
         return ("bf16" if device.bf16 else "fp16", "4bit")
     if device.kind == "mps":
         return ("fp16",)
+    if model.gguf:  # packed weights, which transformers multiplies in fp32 whatever it is asked for
+        return ("fp32", "bf16")
     plain: Precision = "bf16" if device.fast_bf16 else "fp32"
     most = _PAYS * (_BF16_WITH_AMX if device.has_amx else _BF16_WITH_AVX512 if device.fast_bf16 else 1)
     # Where timing a layer did not show that it pays, 4bit is for want of room.

@@ -258,6 +258,7 @@ def test_bitsandbytes_is_refused_on_mps(precision):
 def test_a_gguf_file_is_not_quantised_again():
     gguf = replace(SMALL, gguf="model.gguf")
     assert plan_load(gguf, CPU).precision == "fp32"
+    assert plan_load(gguf, TWOFOLD).precision == plan_load(gguf, AMX).precision == "fp32"
     with pytest.raises(ModelError, match="GGUF"):
         plan_load(gguf, CPU, "4bit")
 
