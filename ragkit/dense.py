@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from ragkit import embedding
 from ragkit.config import Settings
 from ragkit.embedding import Embedder
+from ragkit.embedding_records import ModelRecord
 from ragkit.errors import RagkitError
 from ragkit.schema import EmbeddingStatus
 from ragkit.store import Store
 
 _WHERE, _IN_USE = "embedding_where", "embedding"  # meta: the model that answers: its place, its record
+
+
+def without_vector(store: Store, record: ModelRecord) -> int:
+    """How many passages have no vector of a model; `record` may lack the revision of its weights."""
+    found = store.coverage(next(filter(record.is_kind_of, store.vector_models()), ""))
+    return found.chunks - found.embedded
 
 
 def model_in_use(store: Store) -> str:
@@ -47,6 +55,13 @@ class Dense:
         """The record whose vectors answer; "" when none do."""
         answering = self.answering
         return answering.record.key if answering else ""
+
+    def kept(self, store: Store) -> str:
+        """The same, and before the model is loaded the one whose vectors lie on the disk."""
+        if self.status.state not in ("waiting", "loading"):
+            return self.key
+        there, noted = store.vector_models(), model_in_use(store)
+        return noted if noted in there else max(there, key=there.__getitem__, default="")
 
     @property
     def target(self) -> Embedder | None:
@@ -83,17 +98,25 @@ class Dense:
         except RagkitError:  # `load` says why
             return True
 
-    def change(self, where: str, store: Store) -> None:
-        """Let another model take over: "auto", a folder or a name; "off" for none. Raises ModelError, and then
-        nothing has changed."""
+    def change(self, where: str, store: Store, cancelled: Callable[[], bool] = lambda: False) -> bool:
+        """Let another model take over: "auto", a folder or a name; "off" for none. False: it was cancelled while the
+        model was loaded. Then, and where it raises ModelError, nothing has changed.
+
+        Of a model that was given up the vectors stay, to go on with, until a third one is taken.
+        """
         wanted = None if where == "off" else self._load(where)
         with self._lock:
+            if cancelled():
+                return False
             self._where = where
             if wanted is None:
                 self.answering = self.next = None
                 self.status = EmbeddingStatus("off")
-            else:
-                self._begin(wanted, store)
+                return True
+            self._begin(wanted, store)
+            if self.next is not None:
+                store.keep_vectors(self.key, self.next.record.key)
+            return True
 
     def fail(self, error: RagkitError) -> None:
         """From now on words alone are searched, and the status says why."""
@@ -103,7 +126,7 @@ class Dense:
         )
 
     def settle(self, store: Store) -> None:
-        """All vectors of the target are there: it answers from now on, and those of other models go."""
+        """All vectors of the target are there: it answers from now on. Where it takes over those of others go."""
         with self._lock:
             target = self.target
             if target is None:
@@ -111,11 +134,23 @@ class Dense:
             self.answering, self.next = target, None
             # What kept the model from loading that was asked for is still so.
             self.status = replace(_ready(target), error=self.status.error, hint=self.status.hint)
+            takes_over = model_in_use(store) != target.record.key
             for name, value in ((_IN_USE, target.record.key), (_WHERE, self._where)):
                 if store.meta(name) != value:
                     store.put_meta(name, value)
-            if store.vector_models().keys() - {target.record.key}:
+            if takes_over:
                 store.keep_vectors(target.record.key)
+
+    def nothing_to_embed(self, store: Store) -> bool:
+        """Told without loading the model, which takes seconds: a sync that changed nothing should not."""
+        if self.status.state != "waiting":
+            return False
+        try:
+            _, record = embedding.find(self._where, self._settings.data_dir)
+        except RagkitError:
+            return False
+        others = store.vector_models().keys() - {record.key}
+        return not store.without_vector(record.key) and (not others or model_in_use(store) == record.key)
 
     def _load(self, where: str) -> Embedder:
         return embedding.load(where, self._settings.device, self._settings.data_dir, few=self._few)

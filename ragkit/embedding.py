@@ -38,6 +38,7 @@ __all__ = [
     "bundled_folder",
     "find",
     "load",
+    "prepare",
     "unit",
     "wrap",
 ]
@@ -197,7 +198,7 @@ def find(where: str, data_dir: Path) -> tuple[Path, ModelRecord]:
     folder, record = _find(plain, data_dir)
     if plain == where:
         return folder, record
-    embedding_int8.require(embedding_int8.kept_file(folder, record, data_dir))
+    embedding_int8.require(made=embedding_int8.kept_file(folder, record, data_dir).is_file())
     return folder, replace(record, backend="onnx-int8")
 
 
@@ -245,6 +246,19 @@ def can_read(where: str, text: str, data_dir: Path) -> bool:
     return not tokens or tokens.count(name) / len(tokens) <= UNKNOWN_LIMIT
 
 
+def prepare(where: str, data_dir: Path, *, cancelled: Callable[[], bool] = lambda: False) -> bool:
+    """Make what a model needs before it can be loaded: its file in int8, unless it is kept already. Imports no torch.
+
+    False: it was cancelled. Raises ModelError.
+    """
+    folder, record = find(where, data_dir)
+    int8 = _int8(folder, record, data_dir)
+    with _ours(record):
+        return (
+            int8 is None or int8.is_file() or embedding_int8.make(folder, record, int8, cancelled=cancelled)
+        )
+
+
 def load(where: str, device: str, data_dir: Path | None = None, *, few: bool = False) -> Embedder:
     """Find a model and load it, checked against its record. Raises ModelError.
 
@@ -257,8 +271,10 @@ def load(where: str, device: str, data_dir: Path | None = None, *, few: bool = F
             from ragkit.embedding_plain import PlainModel
 
             return Embedder(cast("BaseEmbedding", PlainModel(folder, record)), record)
-    int8 = embedding_int8.kept_file(folder, record, data_dir) if record.backend == "onnx-int8" else None
+    int8 = _int8(folder, record, data_dir)
     with _ours(record):
+        if int8 is not None and not int8.is_file():
+            embedding_int8.make(folder, record, int8)
         from ragkit.embedding_model import open_model
 
         return Embedder(open_model(folder, record, device, int8=int8), record)
@@ -290,6 +306,10 @@ def bundled_folder() -> Path:
                 )
             return weights.parent
     raise ModelError("the bundled embedding model is not installed", _REINSTALL)
+
+
+def _int8(folder: Path, record: ModelRecord, data_dir: Path) -> Path | None:
+    return embedding_int8.kept_file(folder, record, data_dir) if record.backend == "onnx-int8" else None
 
 
 def _revision(folder: Path) -> str:

@@ -6,6 +6,7 @@ to 20 s when memory is short; it sorts by length within 10 texts only. None of i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +20,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers.utils.logging import disable_progress_bar
 
+from ragkit import embedding_int8
 from ragkit.embedding_records import MODULES_FILE, ModelRecord, positions
 from ragkit.errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 _POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}  # as sentence-transformers calls them
 QUERY, TEXT = "query", "text"  # the names of the two prompts
@@ -61,7 +65,8 @@ class SentenceModel(HuggingFaceEmbedding):  # type: ignore[misc]  # the package 
 def open_model(folder: Path, record: ModelRecord, device: str, *, int8: Path | None = None) -> SentenceModel:
     """Load the model in `folder` and check it against its record. Raises ModelError, and what the libraries raise.
 
-    With `int8`, the file that it is kept in so, it runs on the processor whatever the device.
+    With `int8`, the file that it is kept in so, it runs on the processor whatever the device. One that cannot be read
+    is made anew.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]  # the page shows what is going on; a bar among the log lines does not
     place = infer_torch_device() if device == "auto" else device
@@ -94,7 +99,12 @@ def open_model(folder: Path, record: ModelRecord, device: str, *, int8: Path | N
     if int8 is not None:
         from ragkit import embedding_onnx
 
-        embedding_onnx.take_over(network, record, int8)
+        try:
+            embedding_onnx.take_over(network, int8)
+        except Exception as error:  # noqa: BLE001  # ONNX Runtime has a class for each of a dozen causes
+            logger.warning("%s cannot be read, and is made anew: %s", int8, error)
+            embedding_int8.make(folder, record, int8)
+            embedding_onnx.take_over(network, int8)
     return model
 
 

@@ -1,11 +1,10 @@
 """An embedding model's transformer in int8, run by ONNX Runtime: made once of the weights here, then kept.
 
-Tokenizer, prefixes, pooling and limits stay those of sentence-transformers. Imports torch.
+`take_over` is for the process that embeds, `make` for the one of `ragkit.embedding_export`. Tokenizer, prefixes, pooling and limits stay those of sentence-transformers. Imports torch.
 """
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,8 +17,6 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from ragkit.embedding_records import ModelRecord
 from ragkit.errors import ModelError
-
-logger = logging.getLogger(__name__)
 
 INPUTS: Final = ["input_ids", "attention_mask"]
 OUTPUT: Final = "last_hidden_state"
@@ -68,17 +65,16 @@ class _States(torch.nn.Module):
         return cast("torch.Tensor", found.last_hidden_state)
 
 
-def take_over(network: SentenceTransformer, record: ModelRecord, file: Path) -> None:
-    """Let int8 run in place of the network's own transformer, from `file`, which is made where it is not there.
+def take_over(network: SentenceTransformer, file: Path) -> None:
+    """Let int8 run in place of the network's own transformer, from `file`. Raises what ONNX Runtime raises."""
+    network[0].model = Session(file, network[0].model)
+
+
+def make(network: SentenceTransformer, record: ModelRecord, file: Path) -> float:
+    """Make `file` of the network, and tell how far int8 moves a text.
 
     Raises ModelError for a model that int8 does not suit, and what the libraries raise.
     """
-    if file.is_file():
-        try:
-            network[0].model = Session(file, network[0].model)
-            return
-        except Exception as error:  # noqa: BLE001  # ONNX Runtime has a class for each of a dozen causes
-            logger.warning("%s cannot be read, and is made anew: %s", file, error)
     transformer = network[0].model
     file.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that the last step is a rename: what bears the name is whole, and was tried.
@@ -95,9 +91,8 @@ def take_over(network: SentenceTransformer, record: ModelRecord, file: Path) -> 
                 f"texts, and {MOST_MOVED:.0%} is the most",
                 "Choose the model without 'onnx-int8:' in front.",
             )
-        logger.info("%s in int8: a text moves by %.1f %%", record.name, 100 * share)
         made.replace(file)
-    network[0].model = Session(file, transformer)
+    return share
 
 
 def export(transformer: Any, whole: Path, made: Path) -> None:

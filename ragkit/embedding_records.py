@@ -80,6 +80,14 @@ class ModelRecord:
     def _backend(self) -> str:
         return self.backend if self.backend == "torch" else f"{self.backend} {INT8_RECIPE}"
 
+    def is_kind_of(self, key: str) -> bool:
+        """Whether `key` is this record's, of whatever weights: to tell it they would have to be read."""
+        try:
+            revision = json.loads(key)["revision"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        return replace(self, revision=revision).key == key
+
     def same_vectors(self, old_key: str) -> bool:
         """Whether vectors stored under `old_key` are those of this record, by the same weights and prefixes.
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from ragkit import answering, embedding, explain, passages, retrieval, understanding
+from ragkit import answering, dense, embedding, explain, passages, retrieval, understanding
 from ragkit.answering import Answerer
 from ragkit.calibration import Gate
 from ragkit.config import Settings
 from ragkit.dense import Dense
+from ragkit.embedding_records import ModelRecord
 from ragkit.errors import GenerationError, ModelError
 from ragkit.explain import Explanation
 from ragkit.gate import Fit, Verdict
@@ -134,6 +135,10 @@ class Engine(Library):
         """Whether it is worth loading the embedding model for `question`: not for a language that it does not
         know, nor without vectors, nor when it is there."""
         return self._dense.would_read(question, self._store)
+
+    def without_vector(self, record: ModelRecord) -> int:
+        """How many passages have no vector of an embedding model, which need not be loaded."""
+        return dense.without_vector(self._store, record)
 
     def holds(self, filters: Filters) -> bool:
         """Whether any document meets `filters`; without a filter always."""

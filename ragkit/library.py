@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ragkit import backfill, embedding, index, log
+from ragkit import backfill, index, log
 from ragkit.config import Settings, scratch_folder
 from ragkit.dense import Dense, model_in_use
 from ragkit.errors import LibraryBusy, ModelError, StoreError
@@ -68,6 +68,7 @@ class Library:
         self._wake = threading.Event()
         self._going_on = threading.Event()  # not set: paused
         self._going_on.set()
+        self._embeds = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         with self._write_lock.trying(0) as mine:
@@ -90,10 +91,15 @@ class Library:
     # ── What is there ──
 
     def documents(self) -> list[Document]:
-        return self._store.documents(self._dense.key)
+        return self._store.documents(self._dense.kept(self._store))
 
     def coverage(self) -> Coverage:
+        """What an answer can rest on now."""
         return self._store.coverage(self._dense.key)
+
+    def kept_coverage(self) -> Coverage:
+        """What an answer can rest on once the embedding model is loaded."""
+        return self._store.coverage(self._dense.kept(self._store))
 
     def roots(self) -> list[Root]:
         """The mirrored folders, and the uploads once there were any."""
@@ -290,15 +296,17 @@ class Library:
     def paused(self) -> bool:
         return not self._going_on.is_set()
 
-    def start(self) -> None:
-        """Load the embedding model, read what waits, and keep the vectors complete, in a thread of its own."""
+    def start(self, *, embed: bool = True) -> None:
+        """Read what waits, then load the embedding model and keep the vectors complete, in a thread of its own.
+        Without `embed` it only reads, until a call with it."""
+        if embed:
+            self._embeds.set()
+        self._wake.set()
         if self._thread is None:
-            self._wake.set()
             self._thread = threading.Thread(target=self._keep_up, name="ragkit-library", daemon=True)
             self._thread.start()
 
     def _keep_up(self) -> None:
-        self.load_embedding()
         while not self._closed.is_set():
             self._wake.wait(timeout=_LOOK_AGAIN_S)
             self._wake.clear()
@@ -320,7 +328,8 @@ class Library:
         if waiting is not None:
             self._read_next({waiting.id}, 1, no_progress)
             return True
-        return self._embed_next(lambda: self._closed.is_set() or self.paused)
+        embeds = self._embeds.is_set() and self.load_embedding()
+        return embeds and self._embed_next(lambda: self._closed.is_set() or self.paused)
 
     # ── Vectors ──
 
@@ -334,11 +343,13 @@ class Library:
         on with words alone, and `embedding` says why."""
         return self._dense.load(self._store, few=few)
 
-    def change_embedding(self, where: str) -> None:
+    def change_embedding(self, where: str, cancelled: Callable[[], bool] = lambda: False) -> bool:
         """Take another embedding model: "auto", a folder or a name; "off" for none. The old vectors answer until
-        the new ones are whole; they are made by the background thread, or by `embed`. Raises ModelError."""
-        self._dense.change(where, self._store)
+        the new ones are whole; they are made by the background thread, or by `embed`. False: it was cancelled.
+        Raises ModelError."""
+        changed = self._dense.change(where, self._store, cancelled)
         self._wake.set()
+        return changed
 
     def embedding_coverage(self) -> Coverage:
         """How far the vectors are of the model that takes over, or else of the one that answers."""
@@ -350,7 +361,7 @@ class Library:
 
         The command line waits for this; the page leaves it to `start`. Raises ModelError, StoreError.
         """
-        if self._nothing_to_embed() or not self.load_embedding():
+        if self._dense.nothing_to_embed(self._store) or not self.load_embedding():
             return 0
         stop = cancel or threading.Event()
         before = self.embedding_coverage().embedded
@@ -378,18 +389,6 @@ class Library:
             with self._writing():
                 self._dense.settle(self._store)
             return False
-
-    def _nothing_to_embed(self) -> bool:
-        """Told without loading the model, which takes seconds: a sync that changed nothing should not."""
-        if self._dense.status.state != "waiting":
-            return False
-        try:
-            _, record = embedding.find(self.settings.embedding, self.settings.data_dir)
-        except ModelError:
-            return False
-        return self._store.vector_models().keys() <= {record.key} and not self._store.without_vector(
-            record.key
-        )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

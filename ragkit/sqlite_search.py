@@ -215,12 +215,17 @@ class SqliteSearch:
         """The models that vectors are there of, with how many."""
         return dict(self.file.rows("SELECT model, COUNT(*) FROM vector GROUP BY model"))
 
-    def keep_vectors(self, model: str) -> None:
-        """Forget the vectors of all models but this one."""
+    def keep_vectors(self, *models: str) -> None:
+        """Forget the vectors of all models but these."""
+        if self.vector_models().keys() <= set(models):
+            return
         with self.file.writing() as db:
-            db.execute("DELETE FROM vector WHERE model != ?", (model,))
+            db.execute(
+                "DELETE FROM vector WHERE model NOT IN (SELECT value FROM json_each(?))",
+                (json.dumps(models),),
+            )
         with self._lock:
-            self._vectors = {key: table for key, table in self._vectors.items() if key == model}
+            self._vectors = {key: table for key, table in self._vectors.items() if key in models}
 
     def rename_vectors(self, old: str, new: str) -> None:
         """Take the vectors of `old` for those of `new`: the same vectors under a record that says more."""

@@ -10,6 +10,7 @@ import pytest
 from ragkit import embedding
 from ragkit.config import Settings
 from ragkit.embedding import Embedder, wrap
+from ragkit.embedding_records import ModelRecord
 from ragkit.engine import Engine
 from ragkit.errors import ModelError
 from tests.fakes import WordEmbedding
@@ -55,6 +56,10 @@ def settings_for(settings: Settings, where: str) -> Settings:
     from dataclasses import replace
 
     return replace(settings, embedding=where)
+
+
+def record(where: str) -> ModelRecord:
+    return wrap(WordEmbedding(model_name=where)).record
 
 
 def dense(engine: Engine) -> bool:
@@ -119,6 +124,88 @@ def test_back_to_the_old_model_before_the_new_one_is_whole_costs_nothing(
     assert library.embedding.replacement == "" and dense(library)
     assert library.embed() == 0
     assert library.verify() == []
+
+
+def test_vectors_of_a_model_that_was_given_up_are_gone_on_with(library: Engine, shelf: Shelf) -> None:
+    """They were thrown away as soon as the old model was back, and the next change began at 0."""
+    library.change_embedding("large")
+    library._embed_next(lambda: False)
+    done = library.embedding_coverage().embedded
+    large = shelf.loaded["large"]
+    library.change_embedding("small")
+    assert library.embed() == 0 and library.verify() == []
+    assert library.without_vector(record("small")) == 0
+    assert library.without_vector(record("large")) == 600 - done == 600 - len(large.embedded)
+    library.change_embedding("large")
+    assert library.embed() == 600 - done
+    assert library.embedding.name == "WordEmbedding:large" and len(library._store.vector_models()) == 1
+
+
+def test_no_more_vectors_are_kept_than_those_of_two_models(library: Engine, shelf: Shelf) -> None:
+    shelf.dims["third"] = 64
+    library.change_embedding("large")
+    library._embed_next(lambda: False)
+    library.change_embedding("small")
+    library.embed()
+    library.change_embedding("third")
+    assert library.without_vector(record("large")) == 600
+    assert library.without_vector(record("small")) == 0
+    library._embed_next(lambda: False)
+    assert len(library._store.vector_models()) == 2
+
+
+def test_vectors_of_a_model_that_was_given_up_are_not_loaded_for(
+    library: Engine, settings: Settings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that changed nothing would load the model each time, which takes seconds."""
+    library.change_embedding("large")
+    library._embed_next(lambda: False)
+    library.change_embedding("small")
+    library.embed()
+    library.close()
+    shelf.loaded.clear()
+    monkeypatch.setattr(embedding, "find", lambda where, _: (Path(), record(where)))
+    with Engine.open(settings_for(settings, "small")) as again:
+        assert again.embed() == 0
+    assert not shelf.loaded
+    with Engine.open(settings_for(settings, "large")) as again:
+        assert again.embed() > 0
+
+
+def test_a_change_that_is_cancelled_while_the_model_is_loaded_changes_nothing(library: Engine) -> None:
+    assert not library.change_embedding("large", lambda: True)
+    assert not library.change_embedding("off", lambda: True)
+    assert (library.embedding.name, library.embedding.replacement) == ("WordEmbedding:small", "")
+    assert dense(library)
+
+
+def test_the_vectors_on_the_disk_are_counted_before_the_model_is_loaded(
+    library: Engine, settings: Settings
+) -> None:
+    """The page said 0 until then, and that every document was still being indexed."""
+    library.change_embedding("large")
+    library._embed_next(lambda: False)
+    library.close()
+    with Engine.open(settings_for(settings, "large")) as again:
+        assert again.embedding.state == "waiting"
+        assert (again.kept_coverage().embedded, again.kept_coverage().chunks) == (600, 600)
+        assert all(document.embedded == document.chunks for document in again.documents())
+        assert again.coverage().embedded == 0  # an answer rests on none of them yet
+
+
+def test_the_vectors_of_a_library_whose_first_ones_are_not_whole_are_counted_too(
+    settings: Settings, shelf: Shelf, folder: Make
+) -> None:
+    docs = folder(**{"a.md": "".join(f"# {n}\n\n第{n}节。\n\n" for n in range(300))})
+    with Engine.open(settings_for(settings, "small")) as engine:
+        engine.sync(docs)
+        engine.load_embedding()
+        engine._embed_next(lambda: False)
+        done = engine.coverage().embedded
+    with Engine.open(settings_for(settings, "small")) as again:
+        assert 0 < done < 300 and again.kept_coverage().embedded == done
+    with Engine.open(settings) as off:
+        assert off.kept_coverage().embedded == 0
 
 
 def test_a_model_that_is_not_there_changes_nothing(library: Engine) -> None:

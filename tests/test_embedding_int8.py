@@ -5,9 +5,11 @@ What needs ONNX Runtime is skipped where it is not installed: it is an option.
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
-from ragkit import embedding, embedding_int8, embedding_onnx
+from ragkit import embedding, embedding_int8, embedding_model, embedding_onnx
 from ragkit.config import REPOSITORY
 from ragkit.embedding_int8 import PACKAGES, PREFIX, kept_file
 from ragkit.embedding_records import BUNDLED, KNOWN, ModelRecord
@@ -31,6 +33,13 @@ TEXTS = ["annual leave " * n + "is ten days" for n in (1, 90, 7, 300, 2, 30, 0)]
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(embedding_int8, "find_spec", lambda name: object() if name in names else None)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    folder = tiny_embedding.bert(tmp_path / "mine")
+    tiny_embedding.sentence_files(folder, pooling="mean", dim=32)
+    return folder
 
 
 # ── The record ──
@@ -93,6 +102,78 @@ def test_a_model_that_is_not_there_is_missed_before_the_packages(
         embedding.find("onnx-int8:BAAI/bge-m3", tmp_path)
 
 
+# ── The process that makes the file ──
+
+
+@pytest.fixture
+def has_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, *PACKAGES)
+
+
+def test_making_it_can_be_cancelled_at_any_time(tiny: Path, tmp_path: Path, has_packages: None) -> None:
+    file = tmp_path / "int8.onnx"
+    asked = iter([False, False, True])
+    assert not embedding_int8.make(tiny, BUNDLED, file, cancelled=lambda: next(asked))
+    assert not file.exists()
+
+
+def test_what_is_wrong_with_a_model_is_told_by_the_process_that_finds_it(
+    tiny: Path, tmp_path: Path, has_packages: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, record = embedding.find(str(tiny), tmp_path)
+    with pytest.raises(ModelError, match=r"has dim 32, and its record .* says dim 384") as caught:
+        embedding_int8.make(folder, replace(record, dim=384), tmp_path / "int8.onnx")
+    assert "ragkit-embedding.json" in caught.value.hint
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_that_dies_is_an_error_with_a_next_step(
+    tiny: Path,
+    tmp_path: Path,
+    has_packages: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(embedding_int8, "asdict", lambda _: {})
+    with pytest.raises(ModelError, match="ended with code 1") as caught:
+        embedding_int8.make(tiny, BUNDLED, tmp_path / "int8.onnx")
+    assert "without 'onnx-int8:'" in caught.value.hint
+    assert "KeyError: 'languages'" in caplog.text
+
+
+def test_the_process_ends_with_the_one_that_started_it(tiny: Path, tmp_path: Path) -> None:
+    """It would go on for a minute after Ctrl+C, and nobody would have its file."""
+    arguments = [str(tiny), json.dumps(asdict(BUNDLED)), str(tmp_path / "int8.onnx")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "ragkit.embedding_export", *arguments],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, b"", b"")
+
+
+def test_preparing_makes_the_file_once_and_nothing_for_another_model(
+    tiny: Path, tmp_path: Path, has_packages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def make(folder: Path, record: ModelRecord, file: Path, *, cancelled: Callable[[], bool]) -> bool:
+        if cancelled():
+            return False
+        made.append(file)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"")
+        return True
+
+    monkeypatch.setattr(embedding_int8, "make", make)
+    assert embedding.prepare(str(tiny), tmp_path) and not made
+    assert not embedding.prepare(PREFIX + str(tiny), tmp_path, cancelled=lambda: True)
+    assert embedding.prepare(PREFIX + str(tiny), tmp_path) and embedding.prepare(PREFIX + str(tiny), tmp_path)
+    assert made == [kept_file(*embedding.find(str(tiny), tmp_path), tmp_path)]
+
+
 # ── The file that is kept ──
 
 
@@ -138,13 +219,6 @@ def whole() -> embedding.Embedder:
     return embedding.load("auto", "cpu")
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    folder = tiny_embedding.bert(tmp_path / "mine")
-    tiny_embedding.sentence_files(folder, pooling="mean", dim=32)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -184,9 +258,20 @@ def test_the_kept_file_is_used_again(
     int8: embedding.Embedder, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = int8.embed(TEXTS)
-    monkeypatch.delattr(embedding_onnx, "export")
+    monkeypatch.delattr(embedding_int8, "make")
     again = embedding.load("onnx-int8:auto", "cpu", data_dir)
     assert again.embed(TEXTS) == pytest.approx(first, abs=1e-6)
+
+
+@needs_onnx
+def test_nothing_that_the_packages_say_is_on_the_terminal(tiny: Path, tmp_path: Path) -> None:
+    """Deprecations of torch.onnx, rewrites of onnxscript, devices that onnxruntime looked for in vain."""
+    code = f"from pathlib import Path; from ragkit import embedding; embedding.load({PREFIX + str(tiny)!r}, 'cpu', Path({str(tmp_path)!r})).embed(['a'])"
+    ran = subprocess.run(
+        [sys.executable, "-W", "default", "-c", code], cwd=REPOSITORY, capture_output=True, check=True
+    )
+    said = (ran.stdout + ran.stderr).decode()
+    assert "onnx" not in said
 
 
 @needs_onnx
@@ -206,8 +291,10 @@ def test_a_model_that_int8_does_not_suit_is_refused_and_nothing_is_kept(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding_onnx, "MOST_MOVED", 0.0)
+    folder, record = embedding.find(str(tiny), tmp_path)
+    network = embedding_model.open_model(folder, record, "cpu").network
     with pytest.raises(ModelError, match="int8 does not suit") as caught:
-        embedding.load(PREFIX + str(tiny), "cpu", tmp_path)
+        embedding_onnx.make(network, record, kept_file(folder, record, tmp_path))
     assert "without" in caught.value.hint and kept(tmp_path) == []
 
 

@@ -317,3 +317,16 @@ def test_an_explicit_record_goes_before_a_known_name(tmp_path: Path) -> None:
     values = {"dim": 384, "max_tokens": 64, "pooling": "mean", "query_prefix": "mine: "}
     (place / RECORD_FILE).write_text(json.dumps(values), encoding="utf-8")
     assert record_of(place).query_prefix == "mine: "
+
+
+@pytest.mark.parametrize("record", [BUNDLED, KNOWN[-1], replace(BUNDLED, backend="onnx-int8")])
+def test_a_record_without_the_hash_of_its_weights_knows_its_vectors(record: ModelRecord) -> None:
+    key = replace(record, revision="0123").key
+    assert replace(record, revision="").is_kind_of(key)
+    others = (
+        replace(record, name="me/mine"),
+        replace(record, text_prefix="passage: "),
+        replace(record, backend="torch" if record.backend != "torch" else "onnx-int8"),
+    )
+    assert not any(other.is_kind_of(key) for other in others)
+    assert not record.is_kind_of("of an earlier ragkit")

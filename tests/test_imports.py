@@ -40,6 +40,7 @@ LEVELS = (
         "readers",
         "chunking",
         "embedding",
+        "embedding_export",
         "internlm2",
         "store",
         "sqlite_file",

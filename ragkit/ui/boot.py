@@ -149,6 +149,7 @@ class Boot:
         if watcher is not None:
             watcher.close()
         old.close()
+        engine.start(embed=False)
         with self.slot.libraries:
             engine.load_embedding()
         engine.start()

@@ -60,7 +60,7 @@ class Overview:
 
     def about(self, strings: Strings) -> str:
         engine = self._boot.peek()
-        coverage = engine.coverage() if engine else Coverage(0, 0, 0)
+        coverage = engine.kept_coverage() if engine else Coverage(0, 0, 0)
         now = time.monotonic()
         # Nothing to do is no slow stretch of what comes next.
         self._vectors = Pace() if coverage.complete else self._vectors.noted(coverage.embedded, now)

@@ -234,7 +234,7 @@ def about(facts: About, strings: Strings) -> str:
     elif facts.loading:
         vectors += " · " + strings("about_vectors_loading")
     bar = ""
-    if facts.semantic and not coverage.complete and not facts.loading:
+    if facts.semantic and not coverage.complete:
         bar = progress_bar(coverage.embedded / coverage.chunks, strings("about_vectors"))
     rows = [
         (strings("about_documents"), str(len(facts.documents))),

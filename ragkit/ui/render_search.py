@@ -5,7 +5,7 @@ Pure functions. Buttons carry an action and the id of a choice, never a path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from ragkit.choices import EmbeddingChoice
 from ragkit.errors import RagkitError
 from ragkit.schema import Coverage, EmbeddingStatus
 from ragkit.sizes import gigabytes
+from ragkit.ui.pace import remaining
 from ragkit.ui.render import ICON_ALERT, icon, progress_bar
 from ragkit.ui.render_downloads import Fetching, button, fetching
 from ragkit.ui.strings import Strings
@@ -30,13 +31,16 @@ _MARKS: Final = {"ok": "✓", "warn": "!", "fail": "✗", "skipped": "–"}
 @dataclass(frozen=True, slots=True)
 class Now:
     """How the search by meaning stands. `next` counts the vectors of the model that takes over, or of the one
-    that answers; `changing` is the choice that is being loaded."""
+    that answers; `missing` how many passages have none of a choice; `changing` is the choice that is being loaded."""
 
     where: str
     status: EmbeddingStatus
-    coverage: Coverage
+    missing: Mapping[str, int]
     next: Coverage
+    per_second: float | None = None  # vectors that are made
     changing: str = ""
+    cancelling: bool = False
+    seconds: float = 0.0  # since the change began
     trouble: str = ""
 
 
@@ -60,8 +64,11 @@ def embeddings(listed: Sequence[EmbeddingChoice], now: Now, downloads: Fetching,
 
 
 def _embedding(choice: EmbeddingChoice, now: Now, strings: Strings) -> str:
-    used = choice.where == now.where
+    wanted = choice.where == now.where
     name = _name(choice, strings)
+    # Until its vectors are whole, or where it could not be loaded, another one answers.
+    other = now.status.state == "ready" and bool(now.status.replacement or now.status.error)
+    used = name == now.status.name if other else wanted
     detail = [f'<p class="model-facts">{escape(_facts(choice, strings))}</p>']
     if choice.problem:
         detail.append(f'<p class="model-fit short">{escape(choice.problem)}</p>')
@@ -69,22 +76,39 @@ def _embedding(choice: EmbeddingChoice, now: Now, strings: Strings) -> str:
         detail.append(
             f'<p class="model-fit short">{escape(strings("embedding_install"))} <code>{escape(choice.install)}</code></p>'
         )
-    if used and now.status.error:
+    if wanted and now.status.error:
         detail.append(f'<p class="model-fit short">{escape(f"{now.status.error} {now.status.hint}")}</p>')
-    if used and now.status.state not in ("failed", "off"):
+    if wanted and now.status.state not in ("failed", "off"):
         detail.append(_vectors(now, name, strings))
-    if now.changing == choice.where:
-        detail.append("<progress></progress>")
-    badge = f'<span class="pill ready">{escape(strings("in_use"))}</span>' if used else ""
+    badge = ""
+    if wanted and (now.status.replacement or now.status.state in ("waiting", "loading")):
+        badge = f'<span class="pill embedding">{escape(strings("embedding_coming"))}</span>'
+    elif used:
+        badge = f'<span class="pill ready">{escape(strings("in_use"))}</span>'
     act = ""
-    if choice.usable and not (used or now.changing):
-        chunks = now.coverage.chunks
+    if now.changing == choice.where:
+        told, act = _changing(choice, now, name, strings)
+        detail.append(told)
+    elif choice.usable and not (wanted or now.changing):
+        missing = now.missing.get(choice.where, 0)
         # From "words only" there are no vectors that could answer meanwhile, unless they are kept and still right.
         which = "embedding_confirm_first" if now.status.state == "off" else "embedding_confirm"
-        ask = strings(which, name=name, n=chunks) if choice.where != "off" and chunks else ""
+        ask = strings(which, name=name, n=missing) if missing else ""
         label = strings("embedding_off_take" if choice.where == "off" else "embedding_take")
         act = button("embed", choice.id, label, name, confirm=ask)
     return _item(name, badge, "".join(detail), act, "used" if used else "")
+
+
+def _changing(choice: EmbeddingChoice, now: Now, name: str, strings: Strings) -> tuple[str, str]:
+    """What is said of the choice that is being loaded, and its button."""
+    if now.cancelling:
+        return f'<p class="model-facts">{escape(strings("job_cancelling"))}</p><progress></progress>', ""
+    int8 = choice.record is not None and choice.record.backend == "onnx-int8"
+    text = strings("embedding_changing_int8" if int8 else "embedding_changing", n=round(now.seconds))
+    return (
+        f'<p class="model-facts">{escape(text)}</p><progress></progress>',
+        button("cancel", choice.id, strings("cancel"), name),
+    )
 
 
 def _vectors(now: Now, name: str, strings: Strings) -> str:
@@ -96,6 +120,8 @@ def _vectors(now: Now, name: str, strings: Strings) -> str:
         return f'<p class="model-facts">{escape(strings("embedding_loading"))}</p><progress></progress>'
     else:
         text = strings("embedding_whole", done=now.next.embedded, total=now.next.chunks)
+    if not now.next.complete and now.per_second:
+        text += " " + remaining(now.next.chunks - now.next.embedded, now.per_second, strings)
     told = f'<p class="model-fit fits">{escape(text)}</p>'
     return (
         told if now.next.complete else told + progress_bar(now.next.embedded / max(1, now.next.chunks), name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -16,9 +17,11 @@ import gradio as gr
 from ragkit import choices, config
 from ragkit.choices import EmbeddingChoice
 from ragkit.errors import RagkitError
+from ragkit.schema import EmbeddingStatus
 from ragkit.ui import downloads, render_search
 from ragkit.ui.boot import Boot
 from ragkit.ui.events import AT_ONCE, html, sent
+from ragkit.ui.pace import Pace
 from ragkit.ui.strings import Strings
 from ragkit.ui.task import Task
 
@@ -35,6 +38,9 @@ class SearchSettings:
         self._downloads = boot.downloads
         self._strings_for = strings_for
         self._change: Task[None] = Task()
+        self._began = 0.0  # of time.monotonic: the change
+        self._vectors = Pace()  # replaced whole: several windows may look at once
+        self._counted: EmbeddingStatus | None = None  # what they are of
         self._listed: list[EmbeddingChoice] = []
         self._seen: object = None  # what was in use, and had come, when it was looked up
 
@@ -58,13 +64,14 @@ class SearchSettings:
         return self._painted(self._strings_for(request))
 
     def act(self, event: gr.EventData, request: gr.Request) -> str:
-        """Take the model with this id, fetch it, or stop fetching."""
+        """Take the model with this id, fetch it, or stop either."""
         strings = self._strings_for(request)
         action, named = sent(event, "action"), sent(event, "id")
         chosen = next((choice for choice in self._choices() if choice.id == named), None)
         trouble = ""
         if action == "cancel":
-            self._downloads.cancel()
+            changing = chosen is not None and self._change.running and self._change.name == chosen.where
+            (self._change if changing else self._downloads).cancel()
         elif chosen is not None and action == "fetch" and not chosen.here:
             trouble = "" if self._downloads.begin(chosen.where) else strings("download_busy")
         elif chosen is not None and action == "discard" and not chosen.here:
@@ -85,9 +92,18 @@ class SearchSettings:
         return ""
 
     def _take(self, where: str) -> bool:
-        def work(_note: object, _cancel: threading.Event) -> None:
+        def work(_note: object, cancel: threading.Event) -> None:
+            from ragkit import embedding  # with numpy, which the engine has brought by now
+
+            # Before the lock is taken: it needs none, and it takes a minute.
+            if where != "off" and not embedding.prepare(
+                where, self._boot.settings.data_dir, cancelled=cancel.is_set
+            ):
+                return
             with self._boot.slot.libraries:
-                self._boot.engine(0).change_embedding(where)
+                changed = self._boot.engine(0).change_embedding(where, cancel.is_set)
+            if not changed:
+                return
             self._boot.settings = replace(self._boot.settings, embedding=where)
             try:
                 config.save(self._boot.settings.data_dir, embedding=None if where == "auto" else where)
@@ -96,7 +112,10 @@ class SearchSettings:
                     "the choice of the embedding model could not be saved: %s", type(error).__name__
                 )
 
-        return self._change.start(where, work)
+        began = self._change.start(where, work)
+        if began:
+            self._began = time.monotonic()
+        return began
 
     def _choices(self) -> list[EmbeddingChoice]:
         """The list; looked up when it may have changed, for it is painted at every tick of the page's clock."""
@@ -111,12 +130,23 @@ class SearchSettings:
             return ""
         if self._change.error is not None and not trouble:
             trouble = f"{strings('embedding_refused')} {self._change.error}"
+        listed, next = self._choices(), engine.embedding_coverage()
+        at, status = time.monotonic(), engine.embedding
+        pace = Pace() if next.complete or self._counted != status else self._vectors
+        self._vectors, self._counted = pace.noted(next.embedded, at), status
         now = render_search.Now(
             where=self._boot.settings.embedding,
-            status=engine.embedding,
-            coverage=engine.coverage(),
-            next=engine.embedding_coverage(),
+            status=status,
+            missing={
+                choice.where: engine.without_vector(choice.record)
+                for choice in listed
+                if choice.usable and choice.record is not None
+            },
+            next=next,
+            per_second=None if engine.paused else self._vectors.per_second(at),
             changing=self._change.name if self._change.running else "",
+            cancelling=self._change.cancelling,
+            seconds=at - self._began,
             trouble=trouble,
         )
-        return render_search.embeddings(self._choices(), now, self._downloads, strings)
+        return render_search.embeddings(listed, now, self._downloads, strings)

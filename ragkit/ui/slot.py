@@ -146,7 +146,8 @@ class ModelSlot:
     # ── The start ──
 
     def _bring_up(self, engine: Engine) -> None:
-        """One after the other: see `libraries`."""
+        """One after the other: see `libraries`. What waits is read meanwhile, which takes none of them."""
+        engine.start(embed=False)
         if self._llm is not None:
             self.status = ModelStatus("ready")
         chosen = None if self._llm is not None else self._attempt(self._choose, self._failed)

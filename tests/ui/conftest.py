@@ -51,12 +51,14 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             llm: ScriptedLLM | None = None,
             kb: Path | None = None,
             start: bool = True,
+            fake_embedding: bool = True,
             watch: Sequence[Path] = (),
             folders: Sequence[Path] = (),
         ) -> Site:
             data = tmp_path_factory.mktemp("data")
             settings = Settings(data_dir=data, kb=kb or data / "library" / "default")
-            boot = Boot(settings, llm=llm, embed_model=WordEmbedding(), watch=watch, folders=folders)
+            embed_model = WordEmbedding() if fake_embedding else None
+            boot = Boot(settings, llm=llm, embed_model=embed_model, watch=watch, folders=folders)
             app = build_app(boot, settings)
             served = launch(app, settings, port=serving.free_port("127.0.0.1", 17860))
             sites.callback(boot.close)

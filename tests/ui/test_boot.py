@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ragkit import embedding
 from ragkit.config import Settings
+from ragkit.embedding import Embedder
+from ragkit.engine import Engine
 from ragkit.errors import RagkitError, StoreError
 from ragkit.ui.boot import Boot
-from ragkit.ui.overview import status
+from ragkit.ui.overview import Overview, status
 from ragkit.ui.strings import Strings
+from tests.fakes import WordEmbedding
 
 
 @pytest.fixture
@@ -53,4 +60,48 @@ def test_what_kept_it_from_opening_is_raised_to_everyone_who_asks(default: Setti
             boot.engine()
     shown = status(boot, Strings("zh"))
     assert shown.tone == "bad" and "kb.sqlite" in shown.cause
+    boot.close()
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def test_work_that_was_left_is_gone_on_with_and_shown_while_the_embedding_model_is_loaded(
+    default: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For 20 s nothing was read, and the page counted no vectors, with all of them on the disk."""
+    settings = replace(default, kb=tmp_path / "mine", embedding="auto", model="quotes")
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("a", "b"):
+        (docs / f"{name}.md").write_text(f"Annual leave of {name} is ten days.", encoding="utf-8")
+    with Engine.open(settings, embed_model=WordEmbedding()) as engine:
+        engine.sync(docs)
+        engine.embed()
+        (docs / "b.md").write_text("A new text of b.", encoding="utf-8")
+        engine._indexer.take_again([document.id for document in engine.documents()])
+        assert engine.is_waiting()
+    go_on = threading.Event()
+
+    def load(*_: object, **__: object) -> Embedder:
+        assert go_on.wait(60)
+        return embedding.wrap(WordEmbedding())
+
+    monkeypatch.setattr(embedding, "load", load)
+    boot = Boot(settings)
+    boot.start()
+    try:
+        assert boot.wait(60)
+        engine = boot.engine()
+        until(lambda: not engine.is_waiting())
+        assert engine.embedding.state in {"waiting", "loading"}
+        html = Overview(boot, shared=False).about(Strings("en"))
+        assert "1 / 2 · the model is loading" in html and "<progress" in html
+    finally:
+        go_on.set()
+    until(lambda: engine.coverage().embedded == 2)
     boot.close()

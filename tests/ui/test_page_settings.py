@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Route, expect
 
-from ragkit import config, embedding_records
+from ragkit import config, embedding, embedding_int8, embedding_records
 from ragkit.ui.answers import FIELDS
 from tests import tiny_embedding
-from tests.fakes import ScriptedLLM
+from tests.fakes import ScriptedLLM, WordEmbedding
 from tests.hub import FakeHub
+from tests.screenshots.sites import HeldEmbedding
 from tests.ui.conftest import Serve, Site, Visit
 from tests.ui.steps import ask, open_settings
 
@@ -164,6 +168,78 @@ def test_an_embedding_model_is_fetched_and_taken_while_the_old_vectors_answer(
     expect(page.locator("#top .badge-search")).to_have_text("keyword search")
     page.get_by_role("tab").nth(CHAT).click()
     expect(ask(page, "How soon must I report a lost laptop?")).to_contain_text("one hour")
+
+
+PLAIN = '.model[data-model="sentence-transformers/all-MiniLM-L6-v2"]'
+INT8 = '.model[data-model="sentence-transformers/all-MiniLM-L6-v2 (int8)"]'
+
+
+def test_questions_are_answered_while_int8_is_prepared_and_it_can_be_cancelled(
+    visit: Visit, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def prepare(where: str, data_dir: Path, *, cancelled: Callable[[], bool]) -> bool:
+        while not (cancelled() or go_on.wait(0.05)):
+            pass
+        return not cancelled()
+
+    monkeypatch.setattr(embedding, "prepare", prepare)
+    monkeypatch.setattr(embedding_int8, "lacking", list)
+    site = serve()
+    page = visit(site, locale="en-GB")
+    until(lambda: site.boot.engine().coverage().complete)
+    open_settings(page, "search")
+    new = page.locator(INT8)
+    new.locator("[data-action=embed]").click()
+    page.locator("#confirm button[value=yes]").click()
+    expect(new).to_contain_text("Being prepared")
+    expect(new).not_to_contain_text("in use")
+    # Who imports from transformers, as the list of models does, need not wait for it.
+    assert site.boot.slot.libraries.acquire(timeout=20)
+    site.boot.slot.libraries.release()
+    page.get_by_role("tab").nth(CHAT).click()
+    expect(ask(page, "How soon must I report a lost laptop?")).to_contain_text("one hour")
+    open_settings(page, "search")
+    new.locator("[data-action=cancel]").click()
+    expect(new.locator("[data-action=embed]")).to_be_visible()
+    expect(page.locator("#embeddings .job.failed")).to_have_count(0)
+    assert config.saved(site.settings.data_dir) == {} and site.boot.settings.embedding == "auto"
+
+
+def test_a_model_whose_vectors_are_made_is_not_in_use_and_the_way_back_costs_nothing(
+    visit: Visit, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldEmbedding(dim=384)
+    plain, int8 = embedding.BUNDLED, replace(embedding.BUNDLED, backend="onnx-int8")
+    models = {
+        "auto": embedding.Embedder(WordEmbedding(dim=384), plain),
+        "onnx-int8:auto": embedding.Embedder(held, int8),
+    }
+    monkeypatch.setattr(embedding, "load", lambda where, *_, **__: models[where])
+    monkeypatch.setattr(embedding, "prepare", lambda *_, **__: True)
+    monkeypatch.setattr(embedding_int8, "lacking", list)
+    site = serve(fake_embedding=False)
+    page = visit(site, locale="en-GB")
+    engine = site.boot.engine()
+    until(lambda: engine.embedding.state == "ready" and engine.coverage().complete)
+    chunks = engine.coverage().chunks
+    open_settings(page, "search")
+    old, new = page.locator(PLAIN), page.locator(INT8)
+    new.locator("[data-action=embed]").click()
+    expect(page.locator("#confirm-text")).to_contain_text(f"New vectors are made for {chunks} passages")
+    page.locator("#confirm button[value=yes]").click()
+    try:
+        expect(new.locator(".pill")).to_have_text("being prepared")
+        expect(new).to_contain_text(f"New vectors: 0 of {chunks} passages")
+        expect(new.get_by_role("progressbar")).to_be_visible()
+        expect(old.locator(".pill")).to_have_text("in use")
+        old.locator("[data-action=embed]").click()
+        expect(new.locator(".pill")).to_have_count(0)
+        expect(page.locator("#confirm")).to_be_hidden()
+        expect(old).to_contain_text(f"Vectors: {chunks} of {chunks} passages")
+    finally:
+        held.let_go()
 
 
 def test_a_download_that_cannot_be_says_why_and_can_be_tried_again(
