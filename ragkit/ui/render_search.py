@@ -120,9 +120,10 @@ def _vectors(now: Now, name: str, strings: Strings) -> str:
         return f'<p class="model-facts">{escape(strings("embedding_loading"))}</p><progress></progress>'
     else:
         text = strings("embedding_whole", done=now.next.embedded, total=now.next.chunks)
-    if not now.next.complete and now.per_second:
-        text += " " + remaining(now.next.chunks - now.next.embedded, now.per_second, strings)
     told = f'<p class="model-fit fits">{escape(text)}</p>'
+    if not now.next.complete and now.per_second:
+        left = remaining(now.next.chunks - now.next.embedded, now.per_second, strings)
+        told += f'<p class="model-facts">{escape(left)}</p>'
     return (
         told if now.next.complete else told + progress_bar(now.next.embedded / max(1, now.next.chunks), name)
     )
