@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_refused_and_the_old_model_goes_on(
     lacking(monkeypatch, 1 << 20)
     switched(boot, profiles.local(str(folder), folder))
     refused = boot.slot.attempt
-    assert refused and refused.state == "failed" and "GB are free" in str(refused.error)
+    assert refused and refused.state == "failed" and "1 MB are free" in str(refused.error)
     assert boot.slot._llm is llm and boot.engine().ask(QUESTION).profile == "acme/tiny"
     assert boot.slot.status.state == "ready" and kept(settings)["model"] == "acme/tiny"
     switched(boot, QUOTES_PROFILE)
